@@ -1,0 +1,88 @@
+package event
+
+import (
+	"time"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// Type is a CloudEvents type; a breaking change of the body is a new type,
+// published beside the old one.
+type Type string
+
+// The types of event.
+const (
+	StatusChanged Type = "pushwatch.operation.status_changed.v1"
+	Stalled       Type = "pushwatch.operation.stalled.v1"
+	Gone          Type = "pushwatch.operation.gone.v1"
+)
+
+// Event is one change of one push operation: the body of its message. Every key
+// is always present and null when unknown; the body is enough without headers.
+// Version 1 of the schema only ever gains optional fields.
+type Event struct {
+	ID    string `json:"id"`
+	Type  Type   `json:"type"`
+	Event string `json:"event"` // last token of the subject; see [Name]
+
+	Version          int64   `json:"version"` // counts the operation's events from 1, without gaps
+	CompanyID        string  `json:"companyId"`
+	ConnectionID     string  `json:"connectionId"`
+	DataType         *string `json:"dataType"`
+	PushOperationKey string  `json:"pushOperationKey"`
+
+	PreviousStatus *push.Status `json:"previousStatus"` // null at first sight
+	Status         push.Status  `json:"status"`         // raw
+	Terminal       bool         `json:"terminal"`
+	OutcomeCertain *bool        `json:"outcomeCertain"`
+
+	StatusCode   *int             `json:"statusCode"`
+	ErrorMessage *string          `json:"errorMessage"`
+	Validation   *push.Validation `json:"validation"`
+	Changes      []push.Change    `json:"changes"`
+
+	RequestedOn      *Timestamp `json:"requestedOn"`
+	CompletedOn      *Timestamp `json:"completedOn"`
+	TimeoutInMinutes *int       `json:"timeoutInMinutes"`
+
+	// ObservedAt is when the answer that showed the change was complete;
+	// LastSeenPreviousAt the latest start of a look that still showed the
+	// previous state. Together they bound when the change happened.
+	ObservedAt         Timestamp   `json:"observedAt"`
+	LastSeenPreviousAt *Timestamp  `json:"lastSeenPreviousAt"`
+	Source             push.Source `json:"source"`
+	Baseline           bool        `json:"baseline"`
+	Replay             bool        `json:"replay"`
+}
+
+// Message is an encoded event, ready to be stored in the outbox and published.
+// It is rendered once, in the transaction that changed the row.
+type Message struct {
+	ID      string // of the event; becomes Nats-Msg-Id
+	Subject string
+	Filter  string            // matches every subject of the same operation, and nothing else
+	Header  map[string]string // without the Nats-* headers, which belong to the act of publishing
+	Data    []byte
+}
+
+// Pending is an event in the outbox, waiting to be published: the next one of
+// its operation.
+type Pending struct {
+	Message
+	CompanyID string
+	Key       string
+	Version   int64
+	Bucket    int16
+	CreatedAt time.Time
+
+	PreviousID       string    // id of version-1; empty for version 1
+	PreviousSequence uint64    // stream sequence of version-1; 0 when there is none
+	PreviousAt       time.Time // when version-1 was published; zero when there is none
+}
+
+// Sent is a pending event that is in the stream.
+type Sent struct {
+	Pending  *Pending
+	Epoch    string // identity of the stream: its name and creation time
+	Sequence uint64
+}
