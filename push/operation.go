@@ -72,10 +72,12 @@ func (o Operation) Fingerprint() []byte {
 // Time is the one normal form of a point in time: UTC, truncated to
 // microseconds. PostgreSQL keeps six digits and rounds where Go truncates, so
 // a time must pass here once before it is compared or stored, or every poll
-// would see a change.
+// would see a change. A time outside the years 1 to 9999 in UTC, which JSON
+// cannot spell, becomes the zero time: it is as unusable as none.
 func Time(t time.Time) time.Time {
-	if t.IsZero() {
+	t = t.UTC()
+	if year := t.Year(); year < 1 || year > 9999 {
 		return time.Time{}
 	}
-	return t.UTC().Truncate(time.Microsecond)
+	return t.Truncate(time.Microsecond)
 }

@@ -21,11 +21,13 @@ const (
 func ParseStatus(raw string) Status { return Status(strings.TrimSpace(raw)) }
 
 // Documented returns the documented status that s is a spelling of, ignoring
-// case, and whether there is one. It serves classification only: two spellings
-// of one status are still two different raw statuses.
+// the case of ASCII letters, and whether there is one. It serves classification
+// only: two spellings of one status are still two different raw statuses.
 func (s Status) Documented() (Status, bool) {
 	for _, known := range []Status{Pending, Success, Failed, TimedOut} {
-		if strings.EqualFold(string(s), string(known)) {
+		// EqualFold alone also takes "ſuccess", whose first letter folds to s. Such
+		// letters are longer than those they fold to, so the length tells.
+		if len(s) == len(known) && strings.EqualFold(string(s), string(known)) {
 			return known, true
 		}
 	}
