@@ -19,7 +19,7 @@ create table pushwatch.quota_day (
 -- One row: the gate before every request of every replica.
 create table pushwatch.quota_gate (
     singleton     boolean primary key default true constraint quota_gate_is_one_row check (singleton),
-    next_slot     timestamptz not null default '-infinity',
+    next_slot     timestamptz not null default 'epoch',
     blocked_until timestamptz,
     blocked_by    text
 );

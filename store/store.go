@@ -1,0 +1,181 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pushwatch/pushwatch/event"
+)
+
+// Config says which database to open and how events are rendered into it.
+type Config struct {
+	// URL is a PostgreSQL connection string; empty takes libpq's PG* variables.
+	URL string
+	// VerifyOnly refuses a schema with pending migrations instead of applying them.
+	VerifyOnly bool
+	// TransactionPooler says that a pooler gives every transaction another
+	// connection: no named statements, no session settings.
+	TransactionPooler bool
+	// SubjectPrefix stands before the subjects of events; default codat.push.
+	SubjectPrefix string
+	// Redacted leaves error and validation texts out of events.
+	Redacted bool
+	// PublishBaseline gives operations from before the first look an event each,
+	// instead of none.
+	PublishBaseline bool
+	// MaxConns bounds the pool; default 16.
+	MaxConns int32
+	// Logger is told warnings; default none.
+	Logger *slog.Logger
+}
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	*Clock
+	config   Config
+	pool     *pgxpool.Pool
+	instance string
+}
+
+// SetupError says that the database is reachable but not fit: too old, a
+// standby, without durable commits, or with a schema that this program may not
+// use. Trying again does not help; its text says what does.
+type SetupError struct{ Problem string }
+
+func (e *SetupError) Error() string { return "postgres: " + e.Problem }
+
+const minServerVersion = 140000
+
+// Open connects, checks that the server can keep pushwatch's promises, brings
+// the schema up to date (or verifies it) and sets the clock. A *SetupError is
+// final; any other error means that the server could not be reached.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	if config.SubjectPrefix == "" {
+		config.SubjectPrefix = event.DefaultPrefix
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	pool, err := connect(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{config: config, pool: pool}
+	if err := s.prepare(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func connect(ctx context.Context, config Config) (*pgxpool.Pool, error) {
+	pc, err := pgxpool.ParseConfig(config.URL)
+	if err != nil {
+		// pgx redacts the password in its own text.
+		return nil, &SetupError{Problem: fmt.Sprintf("connection string: %v", err)}
+	}
+	pc.MaxConns = 16
+	if config.MaxConns > 0 {
+		pc.MaxConns = config.MaxConns
+	}
+	pc.ConnConfig.RuntimeParams["application_name"] = "pushwatch"
+	pc.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	if config.TransactionPooler {
+		pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	return pool, nil
+}
+
+func (s *Store) prepare(ctx context.Context) error {
+	if err := s.checkServer(ctx); err != nil {
+		return err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	const q = `select id from pushwatch.instance`
+	if err := s.pool.QueryRow(ctx, q).Scan(&s.instance); err != nil {
+		return fmt.Errorf("read the instance id: %w", err)
+	}
+	s.Clock = newClock()
+	return s.SyncClock(ctx)
+}
+
+// checkServer refuses a server on which a commit may be lost or on which the
+// statements of this package do not run.
+func (s *Store) checkServer(ctx context.Context) error {
+	const q = `
+select current_setting('server_version_num'), current_setting('server_version'),
+       current_setting('synchronous_commit'), current_setting('fsync'), current_setting('full_page_writes'),
+       current_setting('server_encoding'), pg_catalog.pg_is_in_recovery()`
+	var number, version, commit, fsync, fullPages, encoding string
+	var standby bool
+	err := s.pool.QueryRow(ctx, q).Scan(&number, &version, &commit, &fsync, &fullPages, &encoding, &standby)
+	if err != nil {
+		return fmt.Errorf("read the server's settings: %w", err)
+	}
+	n, err := strconv.Atoi(number)
+	switch {
+	case err != nil || n < minServerVersion:
+		return &SetupError{Problem: fmt.Sprintf("server is version %s; 14 or newer is needed", version)}
+	case standby:
+		return &SetupError{Problem: "server is a standby and read only; give the address of the primary"}
+	case commit == "off":
+		return &SetupError{Problem: "synchronous_commit is off: a crash would lose commits that were announced; " +
+			"set it on for this role: alter role current_user set synchronous_commit = on"}
+	case encoding != "UTF8":
+		return &SetupError{Problem: fmt.Sprintf("database encoding is %s; create it with encoding UTF8", encoding)}
+	}
+	if fsync == "off" || fullPages == "off" {
+		s.config.Logger.Warn("PostgreSQL runs with fsync or full_page_writes off: a power cut may lose or damage data")
+	}
+	return nil
+}
+
+// Instance returns the eight hex digits that were made with the database and
+// begin every event id.
+func (s *Store) Instance() string { return s.instance }
+
+// Ping tells whether the database accepts work now.
+func (s *Store) Ping(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, `select 1`); err != nil {
+		return fmt.Errorf("ask PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// Close ends all connections, after the statements in flight.
+func (s *Store) Close() { s.pool.Close() }
+
+// dataError reports whether PostgreSQL refused a value, not the work as a whole:
+// SQLSTATE classes 22 (data exception) and 23 (a constraint), and 54 (a limit).
+func dataError(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || len(pg.Code) != 5 {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "22", "23", "54":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,60 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	txTimeout       = 30 * time.Second
+	rollbackTimeout = 5 * time.Second
+	txAttempts      = 4
+)
+
+// tx runs fn in a transaction and commits it. It is the only place that begins
+// one for the package's facts. A deadlock or a serialisation failure runs fn
+// again from the start, so fn must not keep what it learned in an attempt that
+// failed.
+//
+// If the answer to COMMIT is lost, the transaction may have committed or not;
+// the error says neither. Every fact of this package may therefore be stated
+// again.
+func (s *Store) tx(ctx context.Context, fn func(context.Context, pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, txTimeout)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		err := s.attempt(ctx, fn)
+		if err == nil || attempt == txAttempts || !transient(err) {
+			return err
+		}
+	}
+}
+
+func (s *Store) attempt(ctx context.Context, fn func(context.Context, pgx.Tx) error) error {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	// The rollback survives the caller's cancellation, so that no session is left
+	// idle in a transaction with its locks held. After a commit it does nothing.
+	defer func() {
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = tx.Rollback(detached)
+	}()
+	if err := fn(ctx, tx); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// transient reports a failure that the same transaction may survive when tried
+// again: serialization_failure and deadlock_detected.
+func transient(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+}
