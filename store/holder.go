@@ -1,12 +1,10 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // Holder names a process that holds leases, so that its peers can tell whether
@@ -36,8 +34,9 @@ func machine() string {
 	return strings.TrimSpace(string(boot)) + "+" + namespace
 }
 
-// startTime returns when a process was started, in clock ticks since boot, or
-// "" when /proc does not tell: a pid alone may belong to another process by now.
+// startTime returns when a live process was started, in clock ticks since boot,
+// or "" when /proc knows no such process: a pid alone may belong to another
+// process by now.
 func startTime(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -45,9 +44,8 @@ func startTime(pid int) string {
 	}
 	// The second field is the program's name in parentheses, which may hold
 	// anything; start time is field 22 of proc(5), the 20th after it.
-	_, after, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
-	fields := strings.Fields(after)
-	if !ok || len(fields) < 20 {
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 20 || fields[0] == "Z" { // a zombie has ended
 		return ""
 	}
 	return fields[19]
@@ -65,9 +63,5 @@ func (h Holder) dead() bool {
 	if err != nil {
 		return false
 	}
-	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-		return true
-	}
-	started := startTime(pid)
-	return started != "" && started != parts[3]
+	return startTime(pid) != parts[3]
 }

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// Record keeps what one look showed, in one commit: operations, transitions,
+// events in the outbox, quarantined records and the progress of walk and company.
+// Either all of it is durable when it returns nil, or the look may be recorded
+// again: twice is as good as once. ErrFenced says that the company belongs to
+// another process now.
+//
+// A record that PostgreSQL refuses is quarantined and its neighbours are kept.
+func (s *Store) Record(ctx context.Context, r push.Record) (push.Recorded, error) {
+	recorded, err := s.record(ctx, r)
+	if err == nil || !dataError(err) || len(r.Page.Operations) == 0 {
+		if err != nil {
+			err = fmt.Errorf("record page %d of company %s: %w", r.Page.Number, r.Company.ID, err)
+		}
+		return recorded, err
+	}
+	return s.bisect(ctx, r, err)
+}
+
+// bisect records a refused page in halves, until the record that was refused
+// stands alone and is quarantined. The walk's progress goes with the last part:
+// if we crash before it, the page is simply read again.
+func (s *Store) bisect(ctx context.Context, r push.Record, cause error) (push.Recorded, error) {
+	operations := r.Page.Operations
+	if len(operations) == 1 {
+		hash := sha256.Sum256(operations[0].Fingerprint())
+		r.Page.Operations = nil
+		r.Page.Quarantined = append(slices.Clone(r.Page.Quarantined), push.Quarantined{
+			CompanyID: r.Company.ID, Key: operations[0].Key, Class: "not_storable",
+			Detail: fmt.Sprintf("PostgreSQL refused the record: SQLSTATE %s", sqlState(cause)), Hash: hash[:],
+		})
+		return s.Record(ctx, r)
+	}
+	front, back := r, r
+	middle := len(operations) / 2
+	front.Page.Operations, front.Page.Quarantined = operations[:middle], nil
+	front.Walk, front.Finish = nil, push.GoOn
+	front.Page.Ordered, front.Page.Last = false, false
+	back.Page.Operations = operations[middle:]
+	first, err := s.Record(ctx, front)
+	if err != nil {
+		return first, err
+	}
+	second, err := s.Record(ctx, back)
+	second.Known = first.Known && second.Known
+	second.Events += first.Events
+	second.First += first.First
+	second.Changed += first.Changed
+	second.Disputed = append(first.Disputed, second.Disputed...)
+	return second, err
+}
+
+// known is what the unlocked read tells of a look: which operations differ from
+// what is stored, so that only those are locked, and whether all were known
+// before the walk began.
+type known struct {
+	all     bool
+	differs []push.Operation // in key order
+}
+
+func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error) {
+	before, err := s.probe(ctx, r)
+	if err != nil {
+		return push.Recorded{}, err
+	}
+	var recorded push.Recorded
+	err = s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		recorded = push.Recorded{Known: before.all}
+		if err := fence(ctx, tx, r.Company.Fence); err != nil {
+			return err
+		}
+		if err := quarantine(ctx, tx, r.Page); err != nil {
+			return err
+		}
+		if len(before.differs) > 0 {
+			if err := s.keep(ctx, tx, r, before.differs, &recorded); err != nil {
+				return err
+			}
+		}
+		recorded.Finished = r.Walk != nil && (r.Finish == push.Done || r.Finish == push.IfKnown && before.all)
+		return advance(ctx, tx, r, recorded.Finished)
+	})
+	if err != nil {
+		return push.Recorded{}, err
+	}
+	return recorded, nil
+}
+
+// probe reads, without locks, what is known of the page. An operation that reads
+// as stored is left alone; that is right whoever writes meanwhile, because this
+// look would not have changed what it read.
+func (s *Store) probe(ctx context.Context, r push.Record) (known, error) {
+	operations := slices.SortedFunc(slices.Values(r.Page.Operations), func(a, b push.Operation) int {
+		return bytes.Compare([]byte(a.Key), []byte(b.Key))
+	})
+	keys := make([]string, len(operations))
+	for i, op := range operations {
+		keys[i] = op.Key
+	}
+	// A record is known when it was there before the first walk since the last
+	// finished one began: what an interrupted walk has recorded proves nothing.
+	const q = `
+select o.push_operation_key, o.fingerprint, o.disputed_status is not null,
+       o.first_seen_at < coalesce((select w.started_at from pushwatch.walk w
+           where w.company_id = $1::text and w.kind = 'discover' and w.finished_at is null), $3::timestamptz)
+from pushwatch.operation o
+where o.company_id = $1::text and o.push_operation_key = any($2::text[])`
+	began := r.Page.StartedAt
+	if r.Walk != nil {
+		began = r.Walk.StartedAt
+	}
+	rows, err := s.pool.Query(ctx, q, r.Company.ID, keys, began)
+	if err != nil {
+		return known{}, err
+	}
+	stored := make(map[string]row, len(keys))
+	var key string
+	var seen row
+	_, err = pgx.ForEachRow(rows, []any{&key, &seen.fingerprint, &seen.disputed, &seen.before}, func() error {
+		seen.fingerprint = bytes.Clone(seen.fingerprint)
+		stored[key] = seen
+		return nil
+	})
+	if err != nil {
+		return known{}, err
+	}
+	result := known{all: true}
+	for _, op := range operations {
+		had, ok := stored[op.Key]
+		result.all = result.all && ok && had.before
+		if !ok || had.disputed || r.Page.Source == push.FromGet || !bytes.Equal(had.fingerprint, op.Fingerprint()) {
+			result.differs = append(result.differs, op)
+		}
+	}
+	if result.all && len(r.Page.Quarantined) > 0 {
+		result.all, err = s.quarantineKnown(ctx, r, began)
+	}
+	return result, err
+}
+
+// row is what the unlocked read returns of one operation.
+type row struct {
+	fingerprint []byte
+	disputed    bool
+	before      bool
+}
+
+// quarantineKnown reports whether every quarantined record of the page was known
+// before, by its key or by the hash of its body.
+func (s *Store) quarantineKnown(ctx context.Context, r push.Record, began time.Time) (bool, error) {
+	const q = `
+select count(*) = 0 from unnest($2::text[], $3::bytea[]) as seen(key, hash)
+where not exists (select from pushwatch.quarantine q where q.company_id = $1::text and q.body_hash = seen.hash
+                    and q.first_seen_at < $4::timestamptz)
+  and not exists (select from pushwatch.quarantine q where q.company_id = $1::text and q.push_operation_key = seen.key
+                    and q.first_seen_at < $4::timestamptz)
+  and not exists (select from pushwatch.operation o where o.company_id = $1::text and o.push_operation_key = seen.key
+                    and o.first_seen_at < $4::timestamptz)`
+	var keys []string
+	var hashes [][]byte
+	for _, item := range r.Page.Quarantined {
+		keys, hashes = append(keys, item.Key), append(hashes, item.Hash)
+	}
+	var all bool
+	err := s.pool.QueryRow(ctx, q, r.Company.ID, keys, hashes, began).Scan(&all)
+	return all, err
+}
+
+// quarantine keeps the records that could not be decoded, once per body.
+func quarantine(ctx context.Context, tx pgx.Tx, page push.Page) error {
+	if len(page.Quarantined) == 0 {
+		return nil
+	}
+	items := slices.SortedFunc(slices.Values(page.Quarantined), func(a, b push.Quarantined) int {
+		return bytes.Compare(a.Hash, b.Hash)
+	})
+	items = slices.CompactFunc(items, func(a, b push.Quarantined) bool { return bytes.Equal(a.Hash, b.Hash) })
+	var batch pgx.Batch
+	// In hash order, so that two looks cannot deadlock.
+	const q = `
+insert into pushwatch.quarantine as q (company_id, push_operation_key, class, detail, body_hash, body, first_seen_at, last_seen_at)
+values ($1::text, nullif($2::text, ''), $3::text, $4::text, $5::bytea, $6::text, $7::timestamptz, $7::timestamptz)
+on conflict (company_id, body_hash) do update
+set last_seen_at = greatest(q.last_seen_at, excluded.last_seen_at), times = q.times + 1`
+	for _, item := range items {
+		batch.Queue(q, item.CompanyID, item.Key, item.Class, item.Detail, item.Hash, item.Body, page.FinishedAt)
+	}
+	return tx.SendBatch(ctx, &batch).Close()
+}
