@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// keptAlways is how many of the newest sent events are kept whatever their age.
+	keptAlways = 10_000
+	daysAhead  = 3
+)
+
+// RollSent makes the day partitions of sent events that are needed soon and
+// drops those that lie wholly before horizon, unless fewer than 10,000 newer
+// events would be left. It may run at any time and in several processes.
+func (s *Store) RollSent(ctx context.Context, horizon time.Duration) error {
+	today := s.Now().Truncate(24 * time.Hour)
+	var errs []error
+	for ahead := range daysAhead {
+		errs = append(errs, s.addSentDay(ctx, today.AddDate(0, 0, ahead)))
+	}
+	return errors.Join(append(errs, s.dropSentDays(ctx, today.Add(-horizon)))...)
+}
+
+func partitionOf(day time.Time) string { return "sent_" + day.Format("20060102") }
+
+func (s *Store) addSentDay(ctx context.Context, day time.Time) error {
+	var there bool
+	name := partitionOf(day)
+	err := s.pool.QueryRow(ctx, `select pg_catalog.to_regclass('pushwatch.' || $1::text) is not null`, name).Scan(&there)
+	if err != nil || there {
+		return err
+	}
+	// The name and both bounds are made of digits alone.
+	_, err = s.pool.Exec(ctx, fmt.Sprintf(
+		`create table if not exists pushwatch.%s partition of pushwatch.sent for values from ('%s+00') to ('%s+00')`,
+		name, day.Format("2006-01-02 00:00:00"), day.AddDate(0, 0, 1).Format("2006-01-02 00:00:00")))
+	if err != nil {
+		return fmt.Errorf("add partition %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Store) dropSentDays(ctx context.Context, before time.Time) error {
+	const q = `
+select c.relname from pg_catalog.pg_inherits i
+join pg_catalog.pg_class c on c.oid = i.inhrelid
+where i.inhparent = 'pushwatch.sent'::pg_catalog.regclass and c.relname <> 'sent_default'`
+	rows, err := s.pool.Query(ctx, q)
+	if err != nil {
+		return fmt.Errorf("list partitions of sent: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("list partitions of sent: %w", err)
+	}
+	for _, name := range names {
+		day, err := time.Parse("sent_20060102", name)
+		if err != nil || day.AddDate(0, 0, 1).After(before) {
+			continue
+		}
+		if err := s.dropSentDay(ctx, name, day.AddDate(0, 0, 1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) dropSentDay(ctx context.Context, name string, end time.Time) error {
+	const q = `select count(*) from (select from pushwatch.sent where published_at >= $1::timestamptz limit $2::integer) as newer`
+	var newer int
+	if err := s.pool.QueryRow(ctx, q, end, keptAlways).Scan(&newer); err != nil {
+		return fmt.Errorf("count sent events: %w", err)
+	}
+	if newer < keptAlways {
+		return nil
+	}
+	if _, err := s.pool.Exec(ctx, "drop table if exists "+pgx.Identifier{"pushwatch", name}.Sanitize()); err != nil {
+		return fmt.Errorf("drop partition %s: %w", name, err)
+	}
+	return nil
+}

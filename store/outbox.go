@@ -1,0 +1,230 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// RelayLeases returns the names of the leases of all outbox buckets.
+func RelayLeases() []string {
+	names := make([]string, buckets)
+	for i := range names {
+		names[i] = relayLease(int16(i))
+	}
+	return names
+}
+
+func relayLease(bucket int16) string { return fmt.Sprintf("relay/%02d", bucket) }
+
+// Outbox is the events that wait to be published, as far as their buckets are
+// leased to this process. It is read by state, never by "id greater than the
+// last": a lower id may commit later.
+type Outbox struct {
+	store  *Store
+	leases *Leases
+	names  []string
+}
+
+// Outbox returns the outbox under leases.
+func (s *Store) Outbox(leases *Leases) *Outbox {
+	return &Outbox{store: s, leases: leases, names: RelayLeases()}
+}
+
+// Pending returns at most max events that may be published now, oldest first:
+// of each operation the lowest unpublished version alone, with where the version
+// before it is in the stream.
+func (o *Outbox) Pending(ctx context.Context, max int) ([]event.Pending, error) {
+	held := o.leases.Held(o.names...)
+	if len(held) == 0 {
+		return nil, nil
+	}
+	owned := make([]int16, len(held))
+	for i, fence := range held {
+		if _, err := fmt.Sscanf(strings.TrimPrefix(fence.Lease, "relay/"), "%d", &owned[i]); err != nil {
+			return nil, fmt.Errorf("lease %s: %w", fence.Lease, err)
+		}
+	}
+	const q = `
+select o.company_id, o.push_operation_key, o.version, o.bucket, o.event_id, coalesce(o.previous_event_id, ''),
+       o.subject, o.filter, o.header, o.payload, o.created_at,
+       coalesce(p.stream_sequence, 0), p.published_at
+from pushwatch.outbox o
+left join pushwatch.publication p on p.company_id = o.company_id
+      and p.push_operation_key = o.push_operation_key and p.version = o.version - 1
+where o.rejected_class is null and o.bucket = any($1::smallint[])
+  and not exists (select from pushwatch.outbox e where e.company_id = o.company_id
+                    and e.push_operation_key = o.push_operation_key and e.version < o.version)
+order by o.id
+limit $2::integer`
+	rows, err := o.store.pool.Query(ctx, q, owned, max)
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
+	}
+	pending, err := pgx.CollectRows(rows, scanPending)
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
+	}
+	return pending, nil
+}
+
+func scanPending(row pgx.CollectableRow) (event.Pending, error) {
+	var p event.Pending
+	var header []byte
+	var sequence int64
+	var published *time.Time
+	err := row.Scan(&p.CompanyID, &p.Key, &p.Version, &p.Bucket, &p.ID, &p.PreviousID, &p.Subject, &p.Filter,
+		&header, &p.Data, &p.CreatedAt, &sequence, &published)
+	if err != nil {
+		return p, err
+	}
+	p.PreviousSequence, p.PreviousAt, p.CreatedAt = uint64(sequence), timeOf(published), p.CreatedAt.UTC()
+	if err := json.Unmarshal(header, &p.Header); err != nil {
+		return p, fmt.Errorf("headers of event %s: %w", p.ID, err)
+	}
+	return p, nil
+}
+
+// Sent records events as published and takes them out of the outbox, in one
+// statement and one commit. Events of a bucket whose lease is not ours any more
+// are left: their new holder meets them in the stream. It returns how many were
+// recorded.
+//
+// If we crash before the commit, the events stay pending, are published again,
+// refused by the stream and found there by reading back.
+func (o *Outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
+	if len(sent) == 0 {
+		return 0, nil
+	}
+	tokens := map[string]int64{}
+	for _, fence := range o.leases.Held(o.names...) {
+		tokens[fence.Lease] = fence.Token
+	}
+	var companies, keys, leases, epochs []string
+	var versions, sequences, held []int64
+	for _, s := range sent {
+		lease := relayLease(s.Pending.Bucket)
+		companies, keys, versions = append(companies, s.Pending.CompanyID), append(keys, s.Pending.Key), append(versions, s.Pending.Version)
+		sequences, epochs = append(sequences, int64(s.Sequence)), append(epochs, s.Epoch)
+		leases, held = append(leases, lease), append(held, tokens[lease]) // token 0 is nobody's
+	}
+	// The lease rows are read "for key share": marks of one holder go on side by
+	// side, a takeover ("for update") waits for them and refuses later ones. Read
+	// in name order, so that two relays cannot deadlock.
+	const q = `
+with acked as (
+    select company_id, push_operation_key, version, stream_sequence, epoch, lease, token
+    from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
+        as a(company_id, push_operation_key, version, stream_sequence, epoch, lease, token)
+), fenced as (
+    select l.name, l.token from pushwatch.lease l
+    where l.name = any($6::text[])
+    order by l.name
+    for key share
+), done as (
+    delete from pushwatch.outbox o using acked a
+    join fenced f on f.name = a.lease and f.token = a.token
+    join pushwatch.stream st on st.epoch = a.epoch
+    where o.company_id = a.company_id and o.push_operation_key = a.push_operation_key and o.version = a.version
+    returning o.company_id, o.push_operation_key, o.version, o.bucket, o.event_id, o.previous_event_id, o.subject,
+              o.filter, o.header, o.payload, o.created_at, a.stream_sequence, st.stream_id
+), published as (
+    insert into pushwatch.publication as p (company_id, push_operation_key, version, stream_id, stream_sequence, published_at)
+    select company_id, push_operation_key, version, stream_id, stream_sequence, pg_catalog.now() from done
+    on conflict (company_id, push_operation_key, version) do update
+    set stream_id = excluded.stream_id, stream_sequence = excluded.stream_sequence, published_at = excluded.published_at
+), kept as (
+    insert into pushwatch.sent (published_at, stream_id, stream_sequence, company_id, push_operation_key, version, bucket,
+        event_id, previous_event_id, subject, filter, header, payload, created_at)
+    select pg_catalog.now(), stream_id, stream_sequence, company_id, push_operation_key, version, bucket,
+        event_id, previous_event_id, subject, filter, header, payload, created_at from done
+)
+select count(*) from done`
+	var n int
+	err := o.store.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		const stream = `
+insert into pushwatch.stream (epoch)
+select epoch from unnest($1::text[]) as e(epoch)
+where not exists (select from pushwatch.stream s where s.epoch = e.epoch)
+group by epoch
+order by epoch
+on conflict (epoch) do nothing`
+		if _, err := tx.Exec(ctx, stream, epochs); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, q, companies, keys, versions, sequences, epochs, leases, held).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("record %d published events: %w", len(sent), err)
+	}
+	return n, nil
+}
+
+// Requeue makes the operation's published versions above above pending again,
+// byte for byte, because the stream has lost them. Only those whose payload is
+// inside the audit horizon can come back; it returns how many did.
+func (o *Outbox) Requeue(ctx context.Context, p event.Pending, above int64) (int, error) {
+	const q = `
+with lost as (
+    delete from pushwatch.sent
+    where company_id = $1::text and push_operation_key = $2::text and version > $3::bigint
+    returning company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject, filter, header,
+              payload, created_at
+), unpublished as (
+    delete from pushwatch.publication u using lost l
+    where u.company_id = l.company_id and u.push_operation_key = l.push_operation_key and u.version = l.version
+), back as (
+    insert into pushwatch.outbox (company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject,
+        filter, header, payload, created_at)
+    select company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject, filter, header,
+        payload, created_at from lost
+    on conflict (company_id, push_operation_key, version) do nothing
+    returning version
+)
+select count(*) from back`
+	var n int
+	err := o.fenced(ctx, p, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, q, p.CompanyID, p.Key, above).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("requeue operation %s of company %s: %w", p.Key, p.CompanyID, err)
+	}
+	return n, nil
+}
+
+// Reject sets aside an event that can never be published. It stays in the
+// outbox with its reason, and later versions of its operation wait behind it.
+func (o *Outbox) Reject(ctx context.Context, p event.Pending, class, detail string) error {
+	const q = `
+update pushwatch.outbox set rejected_class = $4::text, rejected_detail = $5::text, rejected_at = pg_catalog.now()
+where company_id = $1::text and push_operation_key = $2::text and version = $3::bigint`
+	err := o.fenced(ctx, p, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, q, p.CompanyID, p.Key, p.Version, class, detail)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("reject event %s: %w", p.ID, err)
+	}
+	return nil
+}
+
+// fenced runs fn in a transaction under the lease of the event's bucket.
+func (o *Outbox) fenced(ctx context.Context, p event.Pending, fn func(context.Context, pgx.Tx) error) error {
+	f := push.Fence{Lease: relayLease(p.Bucket)}
+	if held := o.leases.Held(f.Lease); len(held) == 1 {
+		f = held[0]
+	}
+	return o.store.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if err := fence(ctx, tx, f); err != nil {
+			return err
+		}
+		return fn(ctx, tx)
+	})
+}
