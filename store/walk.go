@@ -117,13 +117,18 @@ where company_id = $1::text
 // recorded proves nothing.
 func noteWalk(ctx context.Context, tx pgx.Tx, r push.Record, finished bool) error {
 	const q = `
-insert into pushwatch.walk as w (company_id, kind, started_at, newest_at, next_page, page_size, pages, operations, finished_at)
-values ($1::text, $2::text, $3::timestamptz, $4::timestamptz, $5::integer + 1, $6::integer, 1, $7::bigint,
-        case when $8::boolean then $9::timestamptz end)
-on conflict (company_id, kind) where finished_at is null do update
-set newest_at = case when $5::integer = 1 then excluded.newest_at else w.newest_at end,
-    next_page = excluded.next_page, page_size = excluded.page_size, pages = w.pages + 1,
-    operations = w.operations + excluded.operations, finished_at = excluded.finished_at`
+with noted as (
+    update pushwatch.walk
+    set newest_at = case when $5::integer = 1 then $4::timestamptz else newest_at end,
+        next_page = $5::integer + 1, page_size = $6::integer, pages = pages + 1,
+        operations = operations + $7::bigint, finished_at = case when $8::boolean then $9::timestamptz end
+    where company_id = $1::text and kind = $2::text and finished_at is null
+    returning 1
+)
+insert into pushwatch.walk (company_id, kind, started_at, newest_at, next_page, page_size, pages, operations, finished_at)
+select $1::text, $2::text, $3::timestamptz, $4::timestamptz, $5::integer + 1, $6::integer, 1, $7::bigint,
+       case when $8::boolean then $9::timestamptz end
+where not exists (select from noted)`
 	page := r.Page
 	_, err := tx.Exec(ctx, q, r.Company.ID, string(r.Walk.Kind), r.Walk.StartedAt, nullable(page.Newest()),
 		page.Number, page.Size, len(page.Operations)+len(page.Quarantined), finished, page.FinishedAt)

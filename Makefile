@@ -1,0 +1,32 @@
+# Every target works as root and as a plain user, from any checkout path.
+GO ?= go
+TEST_FLAGS ?= -race
+export CGO_ENABLED ?= 1
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: postgres
+postgres: ## install PostgreSQL's programs where that is allowed, else say what to type
+	@sh scripts/postgres.sh
+
+.PHONY: build
+build: ## build bin/pushwatch
+	$(GO) build -trimpath -o bin/pushwatch ./cmd/pushwatch
+
+.PHONY: test
+test: postgres ## run the whole test suite, against a PostgreSQL and a NATS server of its own
+	$(GO) test $(TEST_FLAGS) ./...
+
+.PHONY: lint
+lint: ## format, vet and staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: check
+check: lint test ## what CI runs
