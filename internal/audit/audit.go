@@ -1,0 +1,99 @@
+// Package audit compares what should be in a stream with what is. It guarantees
+// that each kind of damage is counted by itself: an event that is missing, one
+// that is there twice, one that stands behind a later one of its operation, and
+// one that no transition accounts for.
+package audit
+
+import "fmt"
+
+// Operation is the identity of a push operation.
+type Operation struct {
+	CompanyID string
+	Key       string
+}
+
+// Report is the outcome of a comparison. The zero counts of a sound system are
+// Lost, Duplicated, OutOfOrder and Unknown.
+type Report struct {
+	Operations int // in the truth
+	Changes    int // transitions stored
+	Published  int // messages in the stream
+	Lost       int // operations whose stored status is not the truth's, plus transitions without a message
+	Duplicated int // messages beyond the first of an event
+	OutOfOrder int // messages whose version is not the next one of its operation
+	Unknown    int // messages that no transition accounts for
+}
+
+// Sound reports whether nothing is lost, duplicated, out of order or unknown.
+func (r Report) Sound() bool {
+	return r.Lost == 0 && r.Duplicated == 0 && r.OutOfOrder == 0 && r.Unknown == 0
+}
+
+func (r Report) String() string {
+	return fmt.Sprintf("operations %d, changes %d, published %d, lost %d, duplicated %d, out of order %d",
+		r.Operations, r.Changes, r.Published, r.Lost, r.Duplicated, r.OutOfOrder)
+}
+
+// Audit gathers three views of one history and compares them. Feed it in any
+// order, the stream's messages among themselves in stream order.
+type Audit struct {
+	truth       map[Operation]string
+	stored      map[Operation]string
+	transitions map[string]struct{} // event ids
+	messages    map[string]int      // event id to how often it is in the stream
+	versions    map[Operation]int64 // highest version seen in the stream
+	report      Report
+}
+
+// New returns an audit that knows of nothing yet.
+func New() *Audit {
+	return &Audit{
+		truth: map[Operation]string{}, stored: map[Operation]string{}, transitions: map[string]struct{}{},
+		messages: map[string]int{}, versions: map[Operation]int64{},
+	}
+}
+
+// Truth tells the status that an operation really has.
+func (a *Audit) Truth(op Operation, status string) { a.truth[op] = status }
+
+// Stored tells the status that the database has of an operation.
+func (a *Audit) Stored(op Operation, status string) { a.stored[op] = status }
+
+// Transition tells a change that the database has committed.
+func (a *Audit) Transition(eventID string) { a.transitions[eventID] = struct{}{} }
+
+// Message tells the next message of the stream.
+func (a *Audit) Message(op Operation, version int64, eventID string) {
+	a.report.Published++
+	a.messages[eventID]++
+	if a.messages[eventID] > 1 {
+		a.report.Duplicated++
+		return
+	}
+	if version != a.versions[op]+1 {
+		a.report.OutOfOrder++
+	}
+	a.versions[op] = max(a.versions[op], version)
+}
+
+// Report compares what was told.
+func (a *Audit) Report() Report {
+	r := a.report
+	r.Operations, r.Changes = len(a.truth), len(a.transitions)
+	for op, status := range a.truth {
+		if a.stored[op] != status {
+			r.Lost++
+		}
+	}
+	for id := range a.transitions {
+		if a.messages[id] == 0 {
+			r.Lost++
+		}
+	}
+	for id := range a.messages {
+		if _, ok := a.transitions[id]; !ok {
+			r.Unknown++
+		}
+	}
+	return r
+}

@@ -1,0 +1,71 @@
+package audit
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestReportCountsEachKindOfDamageByItself(t *testing.T) {
+	one, two := Operation{"c", "1"}, Operation{"c", "2"}
+	sound := func(a *Audit) {
+		a.Truth(one, "Success")
+		a.Truth(two, "Pending")
+		a.Stored(one, "Success")
+		a.Stored(two, "Pending")
+		for _, id := range []string{"1-1", "1-2", "2-1"} {
+			a.Transition(id)
+		}
+	}
+	stream := func(a *Audit) {
+		a.Message(one, 1, "1-1")
+		a.Message(two, 1, "2-1")
+		a.Message(one, 2, "1-2")
+	}
+	cases := []struct {
+		name string
+		feed func(*Audit)
+		want Report
+	}{
+		{"a sound history has four zeros", func(a *Audit) { sound(a); stream(a) },
+			Report{Operations: 2, Changes: 3, Published: 3}},
+		{"a transition without a message is lost", func(a *Audit) {
+			sound(a)
+			a.Message(one, 1, "1-1")
+			a.Message(one, 2, "1-2")
+		}, Report{Operations: 2, Changes: 3, Published: 2, Lost: 1}},
+		{"a stored status that is not the truth's is lost", func(a *Audit) {
+			sound(a)
+			stream(a)
+			a.Truth(two, "Failed")
+		}, Report{Operations: 2, Changes: 3, Published: 3, Lost: 1}},
+		{"an operation that was never stored is lost", func(a *Audit) {
+			sound(a)
+			stream(a)
+			a.Truth(Operation{"c", "3"}, "Pending")
+		}, Report{Operations: 3, Changes: 3, Published: 3, Lost: 1}},
+		{"a second message of an event is a duplicate", func(a *Audit) { sound(a); stream(a); a.Message(one, 1, "1-1") },
+			Report{Operations: 2, Changes: 3, Published: 4, Duplicated: 1}},
+		{"a later version first is out of order, and so is what it overtook", func(a *Audit) {
+			sound(a)
+			a.Message(one, 2, "1-2")
+			a.Message(one, 1, "1-1")
+			a.Message(two, 1, "2-1")
+		}, Report{Operations: 2, Changes: 3, Published: 3, OutOfOrder: 2}},
+		{"a message of no transition is unknown", func(a *Audit) { sound(a); stream(a); a.Message(two, 2, "2-2") },
+			Report{Operations: 2, Changes: 3, Published: 4, Unknown: 1}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			a := New()
+			c.feed(a)
+			assert.Equal(t, c.want, a.Report())
+			assert.Equal(t, c.want.Lost+c.want.Duplicated+c.want.OutOfOrder+c.want.Unknown == 0, a.Report().Sound())
+		})
+	}
+}
+
+func TestTheLastLineOfTheDemo(t *testing.T) {
+	r := Report{Operations: 5, Changes: 7, Published: 7, Lost: 1, Duplicated: 2, OutOfOrder: 3}
+	assert.Equal(t, "operations 5, changes 7, published 7, lost 1, duplicated 2, out of order 3", r.String())
+}

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// Stored is one operation as last seen.
+type Stored struct {
+	CompanyID string
+	Key       string
+	Status    push.Status
+}
+
+// EachOperation calls fn with every stored operation, in no particular order,
+// until fn returns an error.
+func (s *Store) EachOperation(ctx context.Context, fn func(Stored) error) error {
+	const q = `select company_id, push_operation_key, status from pushwatch.operation`
+	rows, err := s.pool.Query(ctx, q)
+	if err != nil {
+		return fmt.Errorf("read operations: %w", err)
+	}
+	var o Stored
+	_, err = pgx.ForEachRow(rows, []any{&o.CompanyID, &o.Key, &o.Status}, func() error { return fn(o) })
+	return err
+}
+
+// Transition is one stored change, as far as an audit needs it.
+type Transition struct {
+	CompanyID string
+	Key       string
+	Version   int64
+	EventID   string
+}
+
+// EachTransition calls fn with every transition, in no particular order, until fn
+// returns an error.
+func (s *Store) EachTransition(ctx context.Context, fn func(Transition) error) error {
+	const q = `select company_id, push_operation_key, version, event_id from pushwatch.transition`
+	rows, err := s.pool.Query(ctx, q)
+	if err != nil {
+		return fmt.Errorf("read transitions: %w", err)
+	}
+	var t Transition
+	_, err = pgx.ForEachRow(rows, []any{&t.CompanyID, &t.Key, &t.Version, &t.EventID}, func() error { return fn(t) })
+	return err
+}
+
+// Backlog counts the events that wait to be published, and how many are set aside.
+func (s *Store) Backlog(ctx context.Context) (waiting, rejected int64, err error) {
+	const q = `
+select count(*) filter (where rejected_class is null), count(*) filter (where rejected_class is not null)
+from pushwatch.outbox`
+	if err := s.pool.QueryRow(ctx, q).Scan(&waiting, &rejected); err != nil {
+		return 0, 0, fmt.Errorf("count the outbox: %w", err)
+	}
+	return waiting, rejected, nil
+}
