@@ -40,8 +40,11 @@ type Leases struct {
 	renewed time.Time             // start of the last renewal, local monotonic clock
 }
 
-// Leases returns the leases of holder, none yet: see Want and Renew.
+// Leases returns the leases of holder, none yet: see Want and Renew. Log may be nil.
 func (s *Store) Leases(holder Holder, log *slog.Logger) *Leases {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &Leases{store: s, holder: holder, log: log, held: map[string]push.Fence{}}
 }
 

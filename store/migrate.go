@@ -28,12 +28,11 @@ type Migration struct {
 // when apply is set, and returns every migration with its state.
 func Migrate(ctx context.Context, config Config, apply bool) ([]Migration, error) {
 	config.VerifyOnly = !apply
-	pool, err := connect(ctx, config)
+	s, err := connect(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	defer pool.Close()
-	s := &Store{config: config, pool: pool}
+	defer s.Close()
 	if apply {
 		if err := s.checkServer(ctx); err != nil {
 			return nil, err

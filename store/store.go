@@ -58,25 +58,24 @@ const minServerVersion = 140000
 // the schema up to date (or verifies it) and sets the clock. A *SetupError is
 // final; any other error means that the server could not be reached.
 func Open(ctx context.Context, config Config) (*Store, error) {
+	s, err := connect(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func connect(ctx context.Context, config Config) (*Store, error) {
 	if config.SubjectPrefix == "" {
 		config.SubjectPrefix = event.DefaultPrefix
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	pool, err := connect(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{config: config, pool: pool}
-	if err := s.prepare(ctx); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return s, nil
-}
-
-func connect(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 	pc, err := pgxpool.ParseConfig(config.URL)
 	if err != nil {
 		// pgx redacts the password in its own text.
@@ -102,7 +101,7 @@ func connect(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 		pool.Close()
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	return pool, nil
+	return &Store{config: config, pool: pool}, nil
 }
 
 func (s *Store) prepare(ctx context.Context) error {

@@ -1,0 +1,354 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/push"
+	"github.com/pushwatch/pushwatch/store"
+	"github.com/pushwatch/pushwatch/store/storetest"
+)
+
+func TestAnOperationIsAnnouncedOnceAndThenAtEachChange(t *testing.T) {
+	for name, config := range map[string]store.Config{
+		"direct": {}, "behind a transaction pooler": {TransactionPooler: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, config)
+			r.firstLook()
+			pending := r.op("k", push.Pending)
+			assert.Equal(t, 1, r.look(push.FromList, pending).Events)
+			assert.Zero(t, r.look(push.FromList, pending).Events, "the same again is no change")
+
+			code, message := 400, "no such customer"
+			failed := pending
+			failed.Status, failed.StatusCode, failed.ErrorMessage = push.Failed, &code, &message
+			failed.CompletedOn = r.now
+			failed.Validation = &push.Validation{Errors: []push.ValidationItem{{Message: &message}}}
+			recorded := r.look(push.FromGet, failed)
+			assert.Equal(t, 1, recorded.Events)
+			assert.Equal(t, 1, recorded.Changed)
+
+			history := r.transitions("k")
+			require.Len(t, history, 2)
+			assert.Equal(t, "pending", history[0].Event)
+			assert.Nil(t, history[0].Previous)
+			assert.Equal(t, "failed", history[1].Event)
+			assert.Equal(t, "Pending", *history[1].Previous)
+			assert.Equal(t, "get", history[1].Source)
+			assert.Equal(t, "no such customer", query[string](r, `select error_message from reporting.push_operations`))
+			assert.True(t, query[bool](r, `select duration > interval '0' from reporting.push_operations`))
+		})
+	}
+}
+
+func TestADifferenceThatIsNoStatusUpdatesTheRowSilently(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op := r.op("k", push.Success)
+	r.look(push.FromList, op)
+	code := 201
+	op.StatusCode = &code
+	assert.Zero(t, r.look(push.FromList, op).Events)
+	assert.Equal(t, int64(201), query[int64](r, `select status_code from reporting.push_operations`))
+	assert.Len(t, r.transitions("k"), 1)
+}
+
+func TestAnOlderLookNeverOverwritesANewerOne(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op := r.op("k", push.Pending)
+	r.look(push.FromList, op)
+	early := r.tick()
+	op.Status = "Processing"
+	r.look(push.FromList, op)
+	op.Status = push.Pending
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: early}, Operations: []push.Operation{op}}})
+	assert.Equal(t, []string{"Pending", "Processing"}, r.statuses("k"))
+}
+
+func TestDispute(t *testing.T) {
+	cases := []struct {
+		name   string
+		second func(r *rig, op push.Operation)
+		want   []string
+		open   bool
+	}{
+		{"a get that agrees makes it a change", func(r *rig, op push.Operation) {
+			op.Status = push.Pending
+			r.look(push.FromGet, op)
+		}, []string{"Success", "Pending"}, false},
+		{"a get that shows the stored value again clears it", func(r *rig, op push.Operation) {
+			r.look(push.FromGet, op)
+		}, []string{"Success"}, false},
+		{"a list page begun at once decides nothing", func(r *rig, op push.Operation) {
+			op.Status = push.Pending
+			r.look(push.FromList, op)
+		}, []string{"Success"}, true},
+		{"a list page begun a minute later is the second reading", func(r *rig, op push.Operation) {
+			op.Status = push.Pending
+			r.now = r.now.Add(push.SecondReading)
+			r.look(push.FromList, op)
+		}, []string{"Success", "Pending"}, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, store.Config{})
+			r.firstLook()
+			op := r.op("k", push.Success)
+			r.look(push.FromList, op)
+			back := op
+			back.Status = push.Pending
+			recorded := r.look(push.FromList, back)
+			assert.Equal(t, []string{"k"}, recorded.Disputed)
+			assert.Zero(t, recorded.Events)
+			assert.Equal(t, "Success", query[string](r, `select status from reporting.push_operations`))
+
+			c.second(r, op)
+			assert.Equal(t, c.want, r.statuses("k"))
+			assert.Equal(t, c.open, query[bool](r, `select disputed_status is not null from pushwatch.operation`))
+		})
+	}
+}
+
+func TestBaseline(t *testing.T) {
+	t.Run("silent history has a row and no event, and its first change is version 1", func(t *testing.T) {
+		r := newRig(t, store.Config{})
+		old := r.op("old", push.Pending)
+		old.RequestedOn = r.now.Add(-time.Hour)
+		walk, err := r.OpenWalk(t.Context(), r.company, push.WalkBaseline, r.tick())
+		require.NoError(t, err)
+		recorded := r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{old}}})
+		assert.Equal(t, 1, recorded.First)
+		assert.Zero(t, recorded.Events)
+		assert.True(t, query[bool](r, `select is_baseline and versions = 0 from reporting.push_operations`))
+
+		old.Status = push.Success
+		assert.Equal(t, 1, r.look(push.FromGet, old).Events)
+		history := r.transitions("old")
+		require.Len(t, history, 1)
+		assert.Equal(t, int64(1), history[0].Version)
+		assert.Equal(t, "Pending", *history[0].Previous)
+		assert.False(t, history[0].Baseline)
+	})
+	t.Run("published history is version 1 without a previous status", func(t *testing.T) {
+		r := newRig(t, store.Config{PublishBaseline: true})
+		old := r.op("old", push.Failed)
+		old.RequestedOn = r.now.Add(-time.Hour)
+		walk, err := r.OpenWalk(t.Context(), r.company, push.WalkBaseline, r.tick())
+		require.NoError(t, err)
+		r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{old}}})
+		history := r.transitions("old")
+		require.Len(t, history, 1)
+		assert.Nil(t, history[0].Previous)
+		assert.True(t, history[0].Baseline)
+	})
+	t.Run("what was requested after the first look is news, whatever crashed meanwhile", func(t *testing.T) {
+		r := newRig(t, store.Config{})
+		_, err := r.OpenWalk(t.Context(), r.company, push.WalkBaseline, r.tick())
+		require.NoError(t, err)
+		// Killed before the first answer; the operation was made while we were away.
+		fresh := r.op("fresh", push.Pending)
+		fresh.RequestedOn = r.tick()
+		again, err := r.OpenWalk(t.Context(), r.company, push.WalkBaseline, r.now.Add(time.Hour))
+		require.NoError(t, err)
+		recorded := r.record(push.Record{Walk: &again, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{fresh}}})
+		assert.Equal(t, 1, recorded.Events)
+	})
+	t.Run("removing and adding a company again is no new first look", func(t *testing.T) {
+		r := newRig(t, store.Config{})
+		r.firstLook()
+		before := query[time.Time](r, `select first_look_at from pushwatch.company`)
+		require.NoError(t, r.fleet.Configure(t.Context(), nil))
+		require.NoError(t, r.fleet.Configure(t.Context(), []push.Company{{ID: companyID}}))
+		r.firstLook()
+		assert.Equal(t, before, query[time.Time](r, `select first_look_at from pushwatch.company`))
+	})
+}
+
+func TestLastSeenPreviousAtIsTheLatestLookThatStillShowedIt(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op := r.op("k", push.Pending)
+	r.look(push.FromList, op)
+
+	older := r.op("older", push.Success)
+	older.RequestedOn = op.RequestedOn.Add(-time.Minute)
+	reached := r.tick()
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: reached}, Ordered: true, Operations: []push.Operation{op, older}}})
+	short := r.op("short", push.Pending)
+	short.RequestedOn = r.tick()
+	r.record(push.Record{Page: push.Page{Ordered: true, Operations: []push.Operation{short}}}) // does not reach k
+
+	op.Status = push.Success
+	r.look(push.FromGet, op)
+	history := r.transitions("k")
+	require.Len(t, history, 2)
+	assert.Equal(t, reached, history[1].Seen.UTC())
+}
+
+func TestKnowingAPageProvesNothingWhileAnEarlierWalkIsUnfinished(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	one, two := r.op("1", push.Pending), r.op("2", push.Pending)
+	walk, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
+	require.NoError(t, err)
+	r.record(push.Record{Walk: &walk, Finish: push.IfKnown, Page: push.Page{Operations: []push.Operation{one}}})
+	// Killed between the pages of the walk: the next one finds page 1 recorded.
+	again, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
+	require.NoError(t, err)
+	recorded := r.record(push.Record{Walk: &again, Finish: push.IfKnown, Page: push.Page{Operations: []push.Operation{one}}})
+	assert.False(t, recorded.Known)
+	assert.False(t, recorded.Finished)
+	recorded = r.record(push.Record{Walk: &again, Finish: push.Done, Page: push.Page{Number: 2, Size: 1, Last: true, Operations: []push.Operation{two}}})
+	assert.True(t, recorded.Finished)
+
+	third, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
+	require.NoError(t, err)
+	assert.Equal(t, one.RequestedOn.Add(-push.Overlap), third.Floor, "progress is the newest of the finished walk")
+	recorded = r.record(push.Record{Walk: &third, Finish: push.IfKnown, Page: push.Page{Operations: []push.Operation{one}}})
+	assert.True(t, recorded.Known)
+	assert.True(t, recorded.Finished)
+}
+
+func TestARequestDateFromTheFutureDoesNotHideWhatComesBeforeIt(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op := r.op("k", push.Pending)
+	op.RequestedOn = r.now.AddDate(50, 0, 0)
+	walk, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
+	require.NoError(t, err)
+	r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{op}}})
+	next, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
+	require.NoError(t, err)
+	assert.Equal(t, walk.StartedAt.Add(-push.Overlap), next.Floor)
+}
+
+func TestAWholeWalkResumesOnePageBeforeItsInterruption(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	walk, err := r.OpenWalk(t.Context(), r.company, push.WalkSweep, r.tick())
+	require.NoError(t, err)
+	for page := 1; page <= 3; page++ {
+		r.record(push.Record{Walk: &walk, Page: push.Page{Number: page, Size: 2000, Operations: []push.Operation{r.op(fmt.Sprint(page), push.Success)}}})
+	}
+	again, err := r.OpenWalk(t.Context(), r.company, push.WalkSweep, r.tick())
+	require.NoError(t, err)
+	assert.Equal(t, 3, again.FirstPage)
+	assert.Equal(t, 2000, again.PageSize)
+	assert.Equal(t, walk.StartedAt, again.StartedAt)
+}
+
+func TestARecordThatPostgresRefusesDoesNotHurtItsNeighbours(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	var page []push.Operation
+	for i := range 9 {
+		page = append(page, r.op(fmt.Sprintf("k%d", i), push.Pending))
+	}
+	poison := "a NUL \x00 that should have been mended"
+	page[4].ErrorMessage = &poison
+	recorded := r.look(push.FromList, page...)
+	assert.Equal(t, 8, recorded.Events)
+	assert.Equal(t, int64(8), query[int64](r, `select count(*) from reporting.push_operations`))
+	assert.Equal(t, "k4 not_storable", query[string](r, `select push_operation_key || ' ' || class from pushwatch.quarantine`))
+}
+
+func TestQuarantinedRecordsAreKeptOncePerBody(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	item := push.Quarantined{CompanyID: companyID, Class: "status_missing", Detail: "status: missing", Hash: []byte("hash"), Body: "{}"}
+	for range 3 {
+		r.record(push.Record{Page: push.Page{Quarantined: []push.Quarantined{item, item}}})
+	}
+	assert.Equal(t, "1 3", query[string](r, `select count(*) || ' ' || sum(times) from pushwatch.quarantine`))
+}
+
+func TestRedactedEventsHoldNoText(t *testing.T) {
+	r := newRig(t, store.Config{Redacted: true})
+	r.firstLook()
+	secret := "Ms Smith owes 7 pounds"
+	op := r.op("k", push.Failed)
+	op.ErrorMessage, op.Validation = &secret, &push.Validation{Warnings: []push.ValidationItem{{Message: &secret}}}
+	r.look(push.FromList, op)
+	assert.NotContains(t, query[string](r, `select convert_from(payload, 'UTF8') from pushwatch.outbox`), "Smith")
+	assert.Equal(t, secret, query[string](r, `select error_message from reporting.push_operations`))
+}
+
+// Sixteen writers show one company's operations in every state at once. What is
+// committed must be a chain without gaps, whoever came first (I2).
+func TestConcurrentLooksLeaveUnbrokenHistories(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	const writers, rounds, keys = 16, 12, 25
+	base := r.now
+	var group sync.WaitGroup
+	errs := make(chan error, writers*rounds)
+	for w := range writers {
+		group.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(w)))
+			for range rounds {
+				var page []push.Operation
+				for k := range keys {
+					status := []push.Status{push.Pending, "Processing", "Queued"}[random.IntN(3)]
+					page = append(page, push.Operation{CompanyID: companyID, Key: fmt.Sprint(k), Status: status, RequestedOn: base})
+				}
+				started := base.Add(time.Duration(random.IntN(1e9)))
+				_, err := r.Record(context.WithoutCancel(t.Context()), push.Record{Company: r.company, Page: push.Page{
+					Look:       push.Look{Source: push.FromGet, StartedAt: started, FinishedAt: started},
+					Operations: page, Number: 1, Size: keys}})
+				errs <- err
+			}
+		})
+	}
+	group.Wait()
+	close(errs)
+	for err := range errs {
+		require.NoError(t, err)
+	}
+	storetest.CheckInvariants(t, r.url)
+	assert.Greater(t, query[int64](r, `select count(*) from pushwatch.transition`), int64(keys))
+}
+
+func TestACancelledLookLeavesNoSessionIdleInTransaction(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancelled := make(chan struct{})
+	go func() { defer close(cancelled); cancel() }()
+	for range 20 {
+		_, _ = r.Record(ctx, r.complete(push.Record{Page: push.Page{Operations: []push.Operation{r.op("k", push.Pending)}}}))
+	}
+	<-cancelled
+	assert.Zero(t, query[int64](r, `
+select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`))
+}
+
+func TestTheSchemaStatesTheInvariants(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	for constraint, sql := range map[string]string{
+		"operation_status_says_something":    `update pushwatch.operation set status = ' '`,
+		"operation_versions_count_from_zero": `update pushwatch.operation set versions = -1`,
+		"operation_dispute_is_whole":         `update pushwatch.operation set disputed_status = 'x'`,
+		"operation_key_fits":                 `update pushwatch.operation set push_operation_key = repeat('k', 257)`,
+		"transition_version_counts_from_one": `update pushwatch.transition set version = 0`,
+		"transition_changes_something":       `update pushwatch.transition set previous_status = status`,
+		"transition_source_is_a_look":        `update pushwatch.transition set source = 'webhook'`,
+		"outbox_bucket_is_of_64":             `update pushwatch.outbox set bucket = 64`,
+		"publication_has_a_sequence":         `insert into pushwatch.publication values ('c', 'k', 1, 1, 0, now())`,
+		"quota_used_counts_from_zero":        `insert into pushwatch.quota_day (day, used) values (now(), -1)`,
+		"walk_kind_is_known":                 `insert into pushwatch.walk (company_id, kind, started_at) values ('c', 'x', now())`,
+		"instance_is_one_row":                `insert into pushwatch.instance (singleton, id) values (false, '00000000')`,
+	} {
+		assert.ErrorContains(t, r.exec(sql), constraint, sql)
+	}
+}
