@@ -53,7 +53,7 @@ func (a account) attributes() *syscall.SysProcAttr {
 
 // own makes path a directory of the account that nobody else can enter.
 func (a account) own(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := os.MkdirAll(path, 0o755); err != nil { // parents must let the account pass
 		return err
 	}
 	if a.drop {

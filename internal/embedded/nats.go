@@ -118,7 +118,7 @@ func (n *NATS) Healthy() error {
 	if !n.server.Running() {
 		return errors.New("NATS server has ended")
 	}
-	status := n.server.HealthzWithOptions(&server.HealthzOptions{})
+	status := n.server.Healthz(&server.HealthzOptions{})
 	if status.Status != "ok" {
 		return fmt.Errorf("NATS server: %s", status.Error)
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const orphanPatience = 15 * time.Second
+const orphanPatience = 10 * time.Second
 
 // adopt looks for a server that a killed pushwatch left on the cluster. One that
 // answers on our socket with our data directory is taken over; one that does not
@@ -24,7 +24,7 @@ func (p *Postgres) adopt(ctx context.Context) (bool, error) {
 	if pid == 0 || !p.serves(pid) {
 		// No server. A pid that now belongs to somebody else is nobody's business:
 		// PostgreSQL itself sees that the file is stale.
-		return false, p.dropStalePID(pid)
+		return false, p.dropStalePID(ctx, pid)
 	}
 	deadline := time.NewTimer(orphanPatience)
 	defer deadline.Stop()
@@ -38,7 +38,10 @@ func (p *Postgres) adopt(ctx context.Context) (bool, error) {
 		case <-ctx.Done():
 			return false, fmt.Errorf("PostgreSQL of an earlier start (pid %d): %w", pid, ctx.Err())
 		case <-deadline.C:
-			return false, p.end(ctx, pid)
+			if err := p.end(ctx, pid, syscall.SIGQUIT, syscall.SIGKILL); err != nil {
+				return false, err
+			}
+			return false, p.dropStalePID(ctx, pid)
 		case <-time.After(lookAgain):
 		}
 	}
@@ -59,17 +62,48 @@ func (p *Postgres) recordedPID() int {
 	return pid
 }
 
-// dropStalePID removes a postmaster.pid whose pid belongs to a process that is
-// not a PostgreSQL of this cluster: PostgreSQL would take it for its own.
-func (p *Postgres) dropStalePID(pid int) error {
-	if pid == 0 || syscall.Kill(pid, 0) != nil {
+// dropStalePID removes lock files (postmaster.pid and the socket's) whose pid is no PostgreSQL of this cluster
+// any more but is taken, by a stranger or by a dead process that nobody has
+// reaped: PostgreSQL would take it for its own. They also guard against backends
+// that outlive their server, so they stay until the last of those is gone.
+func (p *Postgres) dropStalePID(ctx context.Context, pid int) error {
+	if pid == 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return nil
 	}
-	err := os.Remove(filepath.Join(p.cluster, "postmaster.pid"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("stale postmaster.pid: %w", err)
+	deadline := time.NewTimer(orphanPatience)
+	defer deadline.Stop()
+	for p.busy() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("backends of an earlier PostgreSQL: %w", ctx.Err())
+		case <-deadline.C:
+			return fmt.Errorf("processes of an earlier PostgreSQL still work in %s: end them", p.cluster)
+		case <-time.After(lookAgain):
+		}
+	}
+	for _, stale := range []string{
+		filepath.Join(p.cluster, "postmaster.pid"), filepath.Join(p.sockets, ".s.PGSQL.5432.lock"),
+	} {
+		if err := os.Remove(stale); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("lock file of a server that is gone: %w", err)
+		}
 	}
 	return nil
+}
+
+// busy reports whether any process of PostgreSQL works in this cluster, as far
+// as /proc tells.
+func (p *Postgres) busy() bool {
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return false
+	}
+	for _, process := range processes {
+		if pid, err := strconv.Atoi(filepath.Base(process)); err == nil && p.serves(pid) {
+			return true
+		}
+	}
+	return false
 }
 
 // serves reports whether pid is a live postgres that works in this cluster: by
@@ -82,9 +116,7 @@ func (p *Postgres) serves(pid int) bool {
 		}
 		exe, err1 := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 		cwd, err2 := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-		if err1 == nil && err2 == nil {
-			return strings.HasPrefix(filepath.Base(exe), "postgres") && p.same(cwd)
-		}
+		return err1 == nil && err2 == nil && strings.HasPrefix(filepath.Base(exe), "postgres") && p.same(cwd)
 	}
 	out, err := exec.Command("ps", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
 	return err == nil && strings.Contains(string(out), "postgres") && strings.Contains(string(out), "-D "+p.cluster)

@@ -20,7 +20,7 @@ import (
 
 const (
 	readyTimeout = 30 * time.Second
-	stopTimeout  = 10 * time.Second
+	stopTimeout  = 5 * time.Second // for each of the signals
 	probeTimeout = 3 * time.Second
 	lookAgain    = 50 * time.Millisecond
 )
@@ -256,7 +256,7 @@ func (p *Postgres) Alive() error {
 func (p *Postgres) Stop(ctx context.Context) error {
 	var err error
 	if p.pid != 0 {
-		err = p.end(ctx, p.pid)
+		err = p.end(ctx, p.pid, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL)
 	}
 	if p.config.Dir == "" {
 		err = errors.Join(err, os.RemoveAll(filepath.Dir(p.cluster)))
@@ -267,9 +267,10 @@ func (p *Postgres) Stop(ctx context.Context) error {
 	return err
 }
 
-// end stops a server: fast, then immediately, then by force.
-func (p *Postgres) end(ctx context.Context, pid int) error {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
+// end stops a server with one signal after the other: SIGINT is PostgreSQL's
+// fast stop, SIGQUIT its immediate one.
+func (p *Postgres) end(ctx context.Context, pid int, signals ...syscall.Signal) error {
+	for _, signal := range signals {
 		if !p.running(pid) {
 			return nil
 		}
