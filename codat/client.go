@@ -1,0 +1,80 @@
+package codat
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Client asks Codat. It is safe for concurrent use.
+type Client struct {
+	base           *url.URL
+	credential     credential
+	gate           Gate
+	now            func() time.Time
+	userAgent      string
+	requestTimeout time.Duration
+	settleTimeout  time.Duration
+	wire           http.RoundTripper
+	owned          *http.Transport // nil when the Config brought its own
+	orderless      orderless
+	maxPages       int // of a walk
+}
+
+// maxPages ends a walk that a lying server would make endless.
+const maxPages = 100_000
+
+// New returns a Client, or an error that names what is wrong with the
+// configuration and holds no secret. It sends nothing.
+func New(config Config) (*Client, error) {
+	base, err := parseBase(config.BaseURL, config.AllowHTTP)
+	if err != nil {
+		return nil, fmt.Errorf("codat: base URL: %w", err)
+	}
+	key, err := newCredential(config.Key)
+	if err != nil {
+		return nil, fmt.Errorf("codat: %w", err)
+	}
+	if config.Gate == nil {
+		return nil, errors.New("codat: no gate: every request must be counted")
+	}
+	request, err := timeout("the request timeout", config.RequestTimeout, DefaultRequestTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("codat: %w", err)
+	}
+	settle, err := timeout("the settle timeout", config.SettleTimeout, DefaultSettleTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("codat: %w", err)
+	}
+	client := &Client{
+		base: base, credential: key, gate: config.Gate, now: config.Now, userAgent: config.UserAgent,
+		requestTimeout: request, settleTimeout: settle, maxPages: maxPages,
+	}
+	if client.now == nil {
+		client.now = time.Now
+	}
+	if client.userAgent == "" {
+		client.userAgent = defaultUserAgent
+	}
+	if strings.ContainsFunc(client.userAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return nil, errors.New("codat: the user agent must be printable ASCII")
+	}
+	next := config.Transport
+	if next == nil {
+		client.owned = newTransport()
+		next = client.owned
+	}
+	client.wire = keyed{next: next, origin: base, header: key.header}
+	return client, nil
+}
+
+// Close closes the idle connections of the Client's own transport. Requests
+// under way are not touched.
+func (c *Client) Close() {
+	if c.owned != nil {
+		c.owned.CloseIdleConnections()
+	}
+}

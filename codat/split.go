@@ -1,0 +1,151 @@
+package codat
+
+import "bytes"
+
+// maxDepth is how deep JSON may nest: objects and arrays inside one another, the
+// record or the page itself being the first.
+const maxDepth = 64
+
+// eachMember calls visit for every member of the object that data is, in order
+// and with repeated names. Name and value are raw: they only end where a string
+// and brackets do, so that visit must check them with json.Valid unless data is
+// known to be valid. Nothing recurses, so that a value of any depth can be passed
+// over. It reports whether data is one object and nothing else; visit returning
+// false ends it early.
+func eachMember(data []byte, visit func(name, value []byte, depth int) bool) bool {
+	return eachOf(data, '{', '}', func(at int) (end int, more, ok bool) {
+		if data[at] != '"' {
+			return 0, false, false
+		}
+		nameEnd, ok := endOfString(data, at)
+		if !ok {
+			return 0, false, false
+		}
+		colon := skipSpace(data, nameEnd)
+		if colon == len(data) || data[colon] != ':' {
+			return 0, false, false
+		}
+		start := skipSpace(data, colon+1)
+		end, depth, ok := endOfValue(data, start)
+		if !ok {
+			return 0, false, false
+		}
+		return end, visit(data[at:nameEnd], data[start:end], depth), true
+	})
+}
+
+// eachElement is eachMember for the elements of an array.
+func eachElement(data []byte, visit func(value []byte, depth int) bool) bool {
+	return eachOf(data, '[', ']', func(at int) (end int, more, ok bool) {
+		end, depth, ok := endOfValue(data, at)
+		if !ok {
+			return 0, false, false
+		}
+		return end, visit(data[at:end], depth), true
+	})
+}
+
+// eachOf reads a comma-separated list between two brackets; read reads the entry
+// that begins at an index inside data.
+func eachOf(data []byte, open, closing byte, read func(at int) (end int, more, ok bool)) bool {
+	data = bytes.TrimRight(data, " \t\r\n")
+	at := skipSpace(data, 0)
+	if at == len(data) || data[at] != open {
+		return false
+	}
+	at = skipSpace(data, at+1)
+	if at < len(data) && data[at] == closing {
+		return at == len(data)-1
+	}
+	for at < len(data) {
+		end, more, ok := read(at)
+		if !ok || !more {
+			return ok
+		}
+		at = skipSpace(data, end)
+		switch {
+		case at == len(data):
+			return false
+		case data[at] == closing:
+			return at == len(data)-1
+		case data[at] != ',':
+			return false
+		}
+		at = skipSpace(data, at+1)
+	}
+	return false
+}
+
+// endOfValue returns the index after the value that begins at an index, and how
+// deep it nests: 0 for a scalar.
+func endOfValue(data []byte, at int) (end, depth int, ok bool) {
+	if at >= len(data) {
+		return 0, 0, false
+	}
+	switch data[at] {
+	case '"':
+		end, ok = endOfString(data, at)
+		return end, 0, ok
+	case '{', '[':
+		return endOfNested(data, at)
+	}
+	end = at
+	for end < len(data) && !endsScalar(data[end]) {
+		end++
+	}
+	return end, 0, end > at
+}
+
+func endsScalar(c byte) bool {
+	switch c {
+	case ',', ']', '}', ':', ' ', '\t', '\r', '\n':
+		return true
+	}
+	return false
+}
+
+func endOfNested(data []byte, at int) (end, depth int, ok bool) {
+	var shallow [maxDepth]byte
+	closers := shallow[:0]
+	for i := at; i < len(data); i++ {
+		switch c := data[i]; c {
+		case '"':
+			after, ok := endOfString(data, i)
+			if !ok {
+				return 0, 0, false
+			}
+			i = after - 1
+		case '{', '[':
+			closers = append(closers, c+2) // both closing brackets come two after their opening ones
+			depth = max(depth, len(closers))
+		case '}', ']':
+			if closers[len(closers)-1] != c {
+				return 0, 0, false
+			}
+			closers = closers[:len(closers)-1]
+			if len(closers) == 0 {
+				return i + 1, depth, true
+			}
+		}
+	}
+	return 0, 0, false
+}
+
+func endOfString(data []byte, at int) (end int, ok bool) {
+	for i := at + 1; i < len(data); i++ {
+		switch data[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1, true
+		}
+	}
+	return 0, false
+}
+
+func skipSpace(data []byte, at int) int {
+	for at < len(data) && (data[at] == ' ' || data[at] == '\t' || data[at] == '\r' || data[at] == '\n') {
+		at++
+	}
+	return at
+}

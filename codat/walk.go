@@ -1,0 +1,248 @@
+package codat
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+const defaultPageSize = 100
+
+// Walk returns the pages of a company's list, newest operations first where the
+// server lets itself be asked so, one request a page at the pace of the consumer.
+// Page.Number and Page.Size are what a later walk may resume with.
+//
+// The walk ends after a page with Last, after an error, or when the consumer
+// stops. Errors are *push.AskError, wrapped with the page's number, or what the
+// gate returned; KindMalformed also stands for a list that repeats itself or does
+// not end. The sequence may be ranged over again, which walks anew. Rows that
+// shift between pages may show an operation twice, or hide it until the next walk;
+// the walk itself, whatever sizes are granted, leaves no gap between its pages.
+func (c *Client) Walk(ctx context.Context, list push.ListWalk) iter.Seq2[push.Page, error] {
+	return func(yield func(push.Page, error) bool) {
+		w := c.begin(list)
+		for {
+			page, err := w.next(ctx)
+			if err != nil {
+				yield(push.Page{}, err)
+				return
+			}
+			if !yield(page, nil) || page.Last {
+				return
+			}
+		}
+	}
+}
+
+// walk is the state of one walk. It belongs to the goroutine that ranges.
+type walk struct {
+	client *Client
+	ask    push.Ask
+
+	// The next request.
+	number  int // from 1
+	size    int
+	orderBy bool
+
+	begun     bool
+	learning  bool // the order was refused in this walk, and not yet told to the client
+	requests  int
+	covered   int // rows from the start of the list that the walk has read or was told to pass over
+	seen      map[[16]byte]struct{}
+	order     order
+	repeating int // pages in a row that held nothing new
+	empty     int // pages in a row that held nothing
+}
+
+func (c *Client) begin(list push.ListWalk) *walk {
+	w := &walk{
+		client:  c,
+		ask:     push.Ask{Request: push.ListOperations, CompanyID: list.CompanyID, Purpose: list.Purpose},
+		number:  max(list.FirstPage, 1),
+		size:    min(list.PageSize, maxItems),
+		orderBy: !c.orderless.remembered(list.CompanyID, c.now()),
+		seen:    map[[16]byte]struct{}{},
+	}
+	if w.size < 1 {
+		w.size = defaultPageSize
+	}
+	w.covered = (w.number - 1) * w.size
+	return w
+}
+
+// next asks until it has a page or an error to give.
+func (w *walk) next(ctx context.Context) (push.Page, error) {
+	for {
+		if w.requests++; w.requests > w.client.maxPages {
+			return push.Page{}, w.endless("the list does not end after %d pages", w.client.maxPages)
+		}
+		got, err := w.client.list(ctx, w.ask, w.number, w.size, w.orderBy)
+		if err == nil {
+			return w.take(got)
+		}
+		if !w.yields(err) {
+			return push.Page{}, fmt.Errorf("page %d: %w", w.number, err)
+		}
+	}
+}
+
+// yields changes the next request where an error says how, and reports whether it
+// did. An error joined with another is not one to go on after.
+func (w *walk) yields(err error) bool {
+	failed, ok := err.(*push.AskError)
+	switch {
+	case !ok:
+		return false
+	case failed.Status == http.StatusBadRequest && w.orderBy && !w.begun:
+		// Later on a 400 has another cause, and the rest of the list in another
+		// order would not be the rest.
+		w.orderBy, w.learning = false, true
+		return true
+	case failed.Kind == push.KindTooLarge && w.size > 1:
+		w.size /= 2
+		w.number = w.covered/w.size + 1
+		return true
+	}
+	return false
+}
+
+// take judges an answered page and prepares the next request.
+func (w *walk) take(got listing) (push.Page, error) {
+	if w.learning { // only now is it certain that the order was what was refused
+		w.client.orderless.refused(w.ask.CompanyID, w.client.now())
+		w.learning = false
+	}
+	page := got.page
+	page.Number, page.Size = w.number, got.granted(w.size)
+	fresh := w.see(page)
+	page.Ordered = w.orderBy && w.order.holds()
+	gap := w.advance(page)
+	page.Last = !gap && w.ends(got, page.Size)
+
+	if got.items == 0 || fresh {
+		w.repeating = 0
+	} else {
+		w.repeating++
+	}
+	// Rows that arrive while a page is read can push all of it onto the next one:
+	// once is an accident. Twice in a row, the server gives the same for ever.
+	if w.repeating > 1 && !page.Last {
+		return push.Page{}, w.endless("two pages in a row hold nothing new")
+	}
+	return page, nil
+}
+
+// granted returns the page size that a listing was cut to: the one that it tells,
+// unless its own records belie it. A size above the asked one is only believed of
+// a page that holds more than was asked, because believing it of another would
+// pass over rows.
+func (l listing) granted(asked int) int {
+	if l.size > 0 && l.size >= l.items && (l.size <= asked || l.items > asked) {
+		return l.size
+	}
+	return max(asked, l.items)
+}
+
+// see takes in the page's records and reports whether any is new to the walk.
+func (w *walk) see(page push.Page) (fresh bool) {
+	w.order.newPage()
+	for _, op := range page.Operations {
+		known := w.remember([]byte("k" + op.Key))
+		w.order.see(op.RequestedOn, known)
+		fresh = fresh || !known
+	}
+	for _, item := range page.Quarantined {
+		identity := append([]byte("h"), item.Hash...)
+		if item.Key != "" {
+			identity = []byte("k" + item.Key)
+		}
+		known := w.remember(identity)
+		fresh = fresh || !known
+	}
+	return fresh
+}
+
+// remember notes a record and reports whether the walk has seen it before. Half a
+// hash, not the key, bounds what a long list costs in memory.
+func (w *walk) remember(identity []byte) (known bool) {
+	digest := sha256.Sum256(identity)
+	mark := [16]byte(digest[:16])
+	_, known = w.seen[mark]
+	w.seen[mark] = struct{}{}
+	return known
+}
+
+// advance moves the next request to the page, of the size that was just granted,
+// which covers the first row that the walk has not read. A server that grants
+// another size than asked for has answered for other rows: fewer are read again,
+// and when it grants more, page shows rows beyond some that are unread, which
+// advance reports as a gap.
+func (w *walk) advance(page push.Page) (gap bool) {
+	offset := (page.Number - 1) * page.Size
+	if !w.begun {
+		w.begun = true
+		w.covered = min(w.covered, offset)
+	}
+	gap = offset > w.covered
+	if !gap {
+		w.covered = max(w.covered, offset+page.Size)
+	}
+	w.size = page.Size
+	w.number = w.covered/w.size + 1
+	return gap
+}
+
+// ends reports whether the server offers nothing after a page. An empty page may
+// stand in the middle of a list, so one more is asked; the second one ends it. A
+// page that tells nothing of links ends the list if it is not full.
+func (w *walk) ends(got listing, size int) bool {
+	if got.items > 0 {
+		w.empty = 0
+	} else {
+		w.empty++
+	}
+	switch got.more {
+	case linkNone:
+		return true
+	case linkUntold:
+		return got.items < size
+	}
+	return w.empty > 1
+}
+
+func (w *walk) endless(format string, args ...any) error {
+	return fmt.Errorf("page %d: %w", w.number, &push.AskError{
+		Ask: w.ask, Kind: push.KindMalformed, Status: http.StatusOK, Message: fmt.Sprintf(format, args...)})
+}
+
+// list asks one page.
+func (c *Client) list(ctx context.Context, ask push.Ask, number, size int, orderBy bool) (listing, error) {
+	query := url.Values{"page": {strconv.Itoa(number)}, "pageSize": {strconv.Itoa(size)}}
+	if orderBy {
+		query.Set("orderBy", "-requestedOnUtc")
+	}
+	got, err := c.do(ctx, request{
+		ask: ask, segments: []string{"companies", ask.CompanyID, "push"}, query: query, maxBody: maxListBody,
+	})
+	if err != nil {
+		return listing{}, err
+	}
+	result := listing{page: push.Page{
+		Look:        got.look(push.FromList),
+		ServerAhead: serverAhead(got.answer.Date, got.startedAt, got.finishedAt),
+	}}
+	reason, ok := decodePage(got.body, decoder{companyID: ask.CompanyID, lookedAt: got.finishedAt}, &result)
+	switch {
+	case ok:
+		return result, nil
+	case reason == "":
+		return listing{}, got.notJSON()
+	}
+	return listing{}, got.malformed("%s", reason)
+}
