@@ -1,0 +1,173 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/push"
+	"github.com/pushwatch/pushwatch/store"
+	"github.com/pushwatch/pushwatch/store/storetest"
+)
+
+const epoch = "CODAT_PUSH@2026-01-01T00:00:00Z"
+
+// twoVersions records Pending and then Success of key.
+func (r *rig) twoVersions(key string) {
+	op := r.op(key, push.Pending)
+	r.look(push.FromList, op)
+	op.Status = push.Success
+	r.look(push.FromGet, op)
+}
+
+func pending(r *rig, o *store.Outbox) []event.Pending {
+	r.Helper()
+	all, err := o.Pending(r.Context(), 100)
+	require.NoError(r, err)
+	return all
+}
+
+func send(r *rig, o *store.Outbox, sequence uint64, p event.Pending) int {
+	r.Helper()
+	n, err := o.Sent(r.Context(), []event.Sent{{Pending: &p, Epoch: epoch, Sequence: sequence}})
+	require.NoError(r, err)
+	storetest.CheckInvariants(r, r.url)
+	return n
+}
+
+func TestOneEventOfAnOperationIsPendingAtATimeAndKnowsItsPredecessor(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.twoVersions("a")
+	r.twoVersions("b")
+	o := r.Outbox(r.leases)
+
+	first := pending(r, o)
+	require.Len(t, first, 2)
+	for _, p := range first {
+		assert.Equal(t, int64(1), p.Version)
+		assert.Zero(t, p.PreviousSequence)
+		assert.Empty(t, p.PreviousID)
+		assert.Equal(t, p.ID, p.Header["ce-id"])
+	}
+	require.Equal(t, 1, send(r, o, 41, first[0]))
+
+	second := pending(r, o)
+	require.Len(t, second, 2)
+	next := second[1] // younger than the other operation's first
+	if second[0].Key == first[0].Key {
+		next = second[0]
+	}
+	assert.Equal(t, int64(2), next.Version)
+	assert.Equal(t, uint64(41), next.PreviousSequence)
+	assert.Equal(t, first[0].ID, next.PreviousID)
+	assert.WithinDuration(t, r.Now(), next.PreviousAt, time.Minute)
+	assert.Equal(t, int64(41), query[int64](r, `select stream_sequence from reporting.push_transitions where published_at is not null`))
+}
+
+func TestASentEventRecordedTwiceIsRecordedOnce(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	o := r.Outbox(r.leases)
+	p := pending(r, o)[0]
+	assert.Equal(t, 1, send(r, o, 1, p))
+	assert.Zero(t, send(r, o, 1, p))
+	assert.Empty(t, pending(r, o))
+}
+
+func TestARelayThatLostItsLeaseMarksNothing(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	o := r.Outbox(r.leases)
+	p := pending(r, o)[0]
+
+	require.NoError(t, r.exec(`update pushwatch.lease set expires_at = now() - interval '1 s'`))
+	other := r.Leases(holder("b"), nil)
+	other.Want(store.RelayLeases())
+	require.NoError(t, other.Renew(t.Context()))
+	assert.Zero(t, send(r, o, 7, p))
+	require.ErrorIs(t, o.Reject(t.Context(), p, "x", "y"), store.ErrFenced)
+
+	assert.Len(t, pending(r, r.Outbox(other)), 1, "the new holder has it")
+}
+
+func TestEventsThatTheStreamLostComeBackByteForByteAndInOrder(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	require.NoError(t, r.RollSent(t.Context(), time.Hour))
+	r.twoVersions("k")
+	o := r.Outbox(r.leases)
+	v1 := pending(r, o)[0]
+	send(r, o, 1, v1)
+	v2 := pending(r, o)[0]
+	send(r, o, 2, v2)
+
+	n, err := o.Requeue(t.Context(), v2, 0)
+	require.NoError(t, err)
+	assert.Equal(t, 2, n)
+	storetest.CheckInvariants(t, r.url)
+	again := pending(r, o)
+	require.Len(t, again, 1)
+	assert.Equal(t, v1.Message, again[0].Message)
+	send(r, o, 11, again[0])
+	again = pending(r, o)
+	require.Len(t, again, 1)
+	assert.Equal(t, v2.Message, again[0].Message)
+	assert.Equal(t, uint64(11), again[0].PreviousSequence)
+}
+
+func TestARejectedEventHoldsUpItsOwnOperationAlone(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.twoVersions("bad")
+	r.look(push.FromList, r.op("good", push.Pending))
+	o := r.Outbox(r.leases)
+	for _, p := range pending(r, o) {
+		if p.Key == "bad" {
+			require.NoError(t, o.Reject(t.Context(), p, "too_large", "300 KiB"))
+		}
+	}
+	left := pending(r, o)
+	require.Len(t, left, 1)
+	assert.Equal(t, "good", left[0].Key)
+	waiting, rejected, err := r.Backlog(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []int64{2, 1}, []int64{waiting, rejected})
+}
+
+func TestTheSubjectKeepsTheDataTypeOfTheFirstSight(t *testing.T) {
+	r := newRig(t, store.Config{SubjectPrefix: "acme.push"})
+	r.firstLook()
+	op := r.op("k", push.Pending)
+	op.DataType = ""
+	r.look(push.FromList, op)
+	op.Status, op.DataType = push.Success, "bills"
+	r.look(push.FromGet, op)
+	o := r.Outbox(r.leases)
+	v1 := pending(r, o)[0]
+	send(r, o, 1, v1)
+	v2 := pending(r, o)[0]
+	assert.Equal(t, "acme.push."+companyID+"._.k.pending", v1.Subject)
+	assert.Equal(t, "acme.push."+companyID+"._.k.success", v2.Subject)
+	assert.Contains(t, string(v2.Data), `"dataType":"bills"`)
+	assert.Equal(t, v1.Filter, v2.Filter)
+}
+
+func TestSentDaysAreDroppedAtTheHorizonButNeverTheNewestTenThousand(t *testing.T) {
+	r := newRig(t, store.Config{})
+	day := r.Now().AddDate(0, 0, -30).Format("2006-01-02")
+	require.NoError(t, r.exec(`create table pushwatch.sent_`+r.Now().AddDate(0, 0, -30).Format("20060102")+
+		` partition of pushwatch.sent for values from ('`+day+` 00:00:00+00') to ('`+r.Now().AddDate(0, 0, -29).Format("2006-01-02")+` 00:00:00+00')`))
+	const partitions = `select count(*) from pg_inherits where inhparent = 'pushwatch.sent'::regclass`
+	require.NoError(t, r.RollSent(t.Context(), 7*24*time.Hour))
+	assert.Equal(t, int64(5), query[int64](r, partitions), "default, the old one, three days ahead")
+	require.NoError(t, r.exec(`
+insert into pushwatch.sent select now(), 1, n, 'c', 'k', n, 0, 'e', null, 's', 'f', '{}', '', now() from generate_series(1, 10000) n`))
+	require.NoError(t, r.RollSent(t.Context(), 7*24*time.Hour))
+	assert.Equal(t, int64(4), query[int64](r, partitions))
+}
