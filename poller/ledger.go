@@ -1,0 +1,179 @@
+package poller
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// Book keeps the quota that all replicas share.
+type Book interface {
+	// UpdateQuota locks the ledger, lets rule read and change it, and makes the
+	// result durable before it returns. Day is the UTC day that is meant; zero is
+	// today by the database's clock. Rule may run again if the transaction does. It
+	// is safe for concurrent use; the caller decides whether to try again.
+	UpdateQuota(ctx context.Context, day time.Time, rule func(now time.Time, q *push.Quota)) error
+}
+
+// Ledger stands before every request that pushwatch sends and counts it first.
+// It is safe for concurrent use.
+type Ledger struct {
+	book      Book
+	reserve   float64
+	companies func() int
+	log       *slog.Logger
+	jitter    time.Duration
+
+	mu     sync.Mutex
+	places map[string]chan struct{} // by company: requests in flight
+	stop   verdict                  // the last refusal; zero while requests go through
+	since  time.Time                // when it began
+	storm  int                      // 429 answers in a row without a readable Retry-After
+}
+
+// NewLedger returns a ledger on book that leaves reserve (0 to 0.95) of the day's
+// quota to others. Companies tells how many are configured now.
+func NewLedger(book Book, reserve float64, companies func() int, log *slog.Logger) *Ledger {
+	return &Ledger{book: book, reserve: reserve, companies: companies, log: log,
+		jitter: rand.N(time.Minute), places: map[string]chan struct{}{}}
+}
+
+func (l *Ledger) rules() rules {
+	return rules{reserve: l.reserve, companies: l.companies(), jitter: l.jitter}
+}
+
+// Admit waits for one of the company's ten places and for the minute's bucket,
+// counts the request and permits it. Every grant must be settled. An AskError of
+// KindQuota says that nothing may be sent before its Until.
+//
+// If we crash after it, a request is counted that was never sent.
+func (l *Ledger) Admit(ctx context.Context, ask push.Ask) (push.Grant, error) {
+	place := l.place(ask.CompanyID)
+	select {
+	case place <- struct{}{}:
+	case <-ctx.Done():
+		return push.Grant{}, ctx.Err()
+	}
+	grant, err := l.charge(ctx, ask)
+	if err != nil {
+		<-place
+	}
+	return grant, err
+}
+
+func (l *Ledger) charge(ctx context.Context, ask push.Ask) (push.Grant, error) {
+	rules := l.rules()
+	for {
+		var said verdict
+		var now, day time.Time
+		err := l.book.UpdateQuota(ctx, time.Time{}, func(at time.Time, q *push.Quota) {
+			said, now, day = rules.admit(at, q, ask), at, q.Day
+		})
+		switch {
+		case err != nil:
+			return push.Grant{}, err
+		case said.granted:
+			l.note(verdict{}, now)
+			return push.Grant{Ask: ask, Day: day}, nil
+		case said.wait == 0:
+			if said.kind != push.KindQuota || ask.Purpose != push.ForSweep && ask.Purpose != push.ForBaseline {
+				l.note(said, now)
+			}
+			return push.Grant{}, &push.AskError{Ask: ask, Kind: push.KindQuota, Message: said.reason, Until: said.until}
+		}
+		timer := time.NewTimer(said.wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return push.Grant{}, ctx.Err()
+		}
+	}
+}
+
+// Settle learns from the answer of a granted request and gives its place back.
+// An answer belongs to the day of its Date header: when that is another day than
+// the one that was charged, the charge moves there.
+func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) error {
+	defer func() { <-l.place(grant.Ask.CompanyID) }()
+	day := grant.Day
+	if !a.Date.IsZero() {
+		day = a.Date.UTC().Truncate(24 * time.Hour)
+	}
+	moved := !day.Equal(grant.Day)
+	walks := grant.Ask.Purpose == push.ForBaseline || grant.Ask.Purpose == push.ForSweep
+	rules, backoff := l.rules(), l.backoff(a)
+	err := l.book.UpdateQuota(ctx, day, func(now time.Time, q *push.Quota) {
+		rules.settle(now, q, a, backoff)
+		if moved {
+			charge(q, 1, walks)
+		}
+	})
+	if err != nil || !moved {
+		return err
+	}
+	// If we crash here, one request is counted on both days.
+	return l.book.UpdateQuota(ctx, grant.Day, func(_ time.Time, q *push.Quota) { charge(q, -1, walks) })
+}
+
+func charge(q *push.Quota, n int, walks bool) {
+	q.Used = max(0, q.Used+n)
+	if walks {
+		q.UsedWalks = max(0, q.UsedWalks+n)
+	}
+}
+
+// backoff returns how long a 429 that does not say pauses: exponential, with full
+// jitter, at most five minutes.
+func (l *Ledger) backoff(a push.Answer) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a.Status != 429 || a.HasRetryAfter {
+		l.storm = 0
+		return 0
+	}
+	l.storm++
+	most := min(longestBackoff, 2*time.Second<<min(l.storm, 10))
+	return time.Second + rand.N(most)
+}
+
+func (l *Ledger) place(companyID string) chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	place, ok := l.places[companyID]
+	if !ok {
+		place = make(chan struct{}, perCompany)
+		l.places[companyID] = place
+	}
+	return place
+}
+
+// note keeps the state for Health and logs when it changes.
+func (l *Ledger) note(said verdict, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if said.reason == l.stop.reason {
+		l.stop = said
+		return
+	}
+	l.stop, l.since = said, now
+	if said.reason == "" {
+		l.log.Info("asking Codat again")
+		return
+	}
+	l.log.Warn("not asking Codat", "reason", said.reason, "until", said.until)
+}
+
+// Health reports whether requests go through; if not, why, and since when.
+func (l *Ledger) Health() (ok bool, reason string, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stop.reason == "" {
+		return true, "", l.since
+	}
+	return false, l.stop.reason + ", until " + l.stop.until.UTC().Format(time.RFC3339), l.since
+}

@@ -1,0 +1,315 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// Source asks Codat. It is safe for concurrent use, counts every request, and
+// fails with *push.AskError.
+type Source interface {
+	// Walk yields the pages of a company's list until the last one or an error.
+	Walk(ctx context.Context, w push.ListWalk) iter.Seq2[push.Page, error]
+	// Get returns a page of exactly one operation or one quarantined record.
+	Get(ctx context.Context, companyID, key string, purpose push.Purpose) (push.Page, error)
+}
+
+// Assignments tells which companies this process may work on now. It is safe for
+// concurrent use.
+type Assignments interface {
+	Companies(ctx context.Context) ([]push.Company, error)
+	// MarkAbsent durably keeps a company from being listed before until.
+	MarkAbsent(ctx context.Context, c push.Company, until time.Time) error
+}
+
+// Recorder keeps what was seen. It is safe for concurrent use; what it accepted
+// is durable when it returns, and may be offered again when it failed.
+type Recorder interface {
+	// OpenWalk begins or resumes a walk, durably, before its first request.
+	OpenWalk(ctx context.Context, c push.Company, kind push.WalkKind, startedAt time.Time) (push.Walk, error)
+	// Record keeps one look in one commit.
+	Record(ctx context.Context, r push.Record) (push.Recorded, error)
+	// Due lists unfinished and disputed operations that want to be asked, youngest first.
+	Due(ctx context.Context, companies []push.Company, now time.Time, period time.Duration) ([]push.Due, error)
+}
+
+// Config says what a poller works with. Every field without a default is needed.
+type Config struct {
+	Source      Source
+	Assignments Assignments
+	Recorder    Recorder
+
+	Discover Schedule // when companies are listed
+	Track    Schedule // when unfinished operations are followed
+	Sweep    Schedule // when whole histories are walked
+	PageSize int      // of discover, 1 to 5000; default 100
+	Parallel int      // companies that discover, and track, work on at once; default 32
+
+	Now      func() time.Time // pushwatch's clock
+	OnEvents func()           // called after a commit with events; default nothing
+	Logger   *slog.Logger
+	Metrics  *Metrics
+}
+
+const (
+	largestPage    = 5000
+	absence        = time.Hour       // before a company that Codat does not know is listed again
+	lookForNew     = 2 * time.Second // how often newly assigned companies are looked for
+	freshnessSlack = time.Minute
+	wholeAtOnce    = 4 // companies whose whole history is walked; each holds pages of up to 5,000
+)
+
+// job is what a company is at work for; each job of a company runs once at a time.
+type job string
+
+const (
+	discover job = "discover"
+	track    job = "track"
+	whole    job = "sweep" // sweeps and baselines: whole histories
+)
+
+// Poller runs the jobs. It is safe for concurrent use.
+type Poller struct {
+	config Config
+	slots  map[job]chan struct{} // companies at work, by job: long walks take no place from short ones
+
+	mu     sync.Mutex
+	busy   map[busyKey]bool
+	taken  map[string]time.Time // assigned companies: since when, here
+	looked map[string]time.Time // start of the last finished look of a company
+}
+
+type busyKey struct {
+	job       job
+	companyID string
+}
+
+// Result counts what one run of a job did.
+type Result struct {
+	Companies int // worked on
+	Skipped   int // still at work from an earlier tick
+	Events    int // events committed
+	Errors    int // companies whose work ended with an error
+}
+
+// New returns a poller.
+func New(config Config) (*Poller, error) {
+	if config.PageSize == 0 {
+		config.PageSize = 100
+	}
+	if config.Parallel == 0 {
+		config.Parallel = 32
+	}
+	if config.OnEvents == nil {
+		config.OnEvents = func() {}
+	}
+	if config.Metrics == nil {
+		config.Metrics = NewMetrics()
+	}
+	switch {
+	case config.Source == nil || config.Assignments == nil || config.Recorder == nil:
+		return nil, errors.New("poller: Source, Assignments and Recorder are needed")
+	case config.Now == nil || config.Logger == nil:
+		return nil, errors.New("poller: Now and Logger are needed")
+	case config.PageSize < 1 || config.PageSize > largestPage:
+		return nil, fmt.Errorf("poller: page size %d: allowed are 1 to %d", config.PageSize, largestPage)
+	case config.Discover.next == nil || config.Track.next == nil || config.Sweep.next == nil:
+		return nil, errors.New("poller: the schedules of discover, track and sweep are needed")
+	}
+	return &Poller{config: config, slots: map[job]chan struct{}{
+		discover: make(chan struct{}, config.Parallel), track: make(chan struct{}, config.Parallel),
+		whole: make(chan struct{}, wholeAtOnce),
+	}, busy: map[busyKey]bool{},
+		taken: map[string]time.Time{}, looked: map[string]time.Time{}}, nil
+}
+
+// Run ticks until ctx ends, and returns when everything it started has ended. A
+// run that fails or panics is counted and logged; the next tick comes all the same.
+func (p *Poller) Run(ctx context.Context) error {
+	var runs sync.WaitGroup
+	defer runs.Wait()
+	start := func(name job, run func(context.Context) (Result, error)) {
+		runs.Go(func() { p.once(ctx, name, run) })
+	}
+	ticks := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(cron.DiscardLogger))
+	ticks.Schedule(p.config.Discover.next, cron.FuncJob(func() { start(discover, p.Discover) }))
+	ticks.Schedule(p.config.Track.next, cron.FuncJob(func() { start(track, p.Track) }))
+	ticks.Schedule(p.config.Sweep.next, cron.FuncJob(func() { start(whole, p.Sweep) }))
+	ticks.Start()
+	defer func() { <-ticks.Stop().Done() }()
+
+	look := time.NewTicker(lookForNew)
+	defer look.Stop()
+	for {
+		if p.takeUp(ctx) {
+			start(discover, p.discoverMissed)
+			start(track, p.Track)
+			start(whole, p.sweepMissed)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+		}
+	}
+}
+
+// once runs a job, and outlives its failure.
+func (p *Poller) once(ctx context.Context, name job, run func(context.Context) (Result, error)) {
+	log := p.config.Logger.With("job", string(name))
+	result := "ok"
+	defer func() {
+		if r := recover(); r != nil {
+			result = "panic"
+			log.Error("run panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+		p.config.Metrics.runs.WithLabelValues(string(name), result).Inc()
+	}()
+	done, err := run(ctx)
+	switch {
+	case ctx.Err() != nil:
+		result = "stopped"
+	case err != nil:
+		result = "failed"
+		log.Warn("run failed", "error", err, "companies", done.Companies, "errors", done.Errors)
+	default:
+		log.Debug("run finished", "companies", done.Companies, "skipped", done.Skipped, "events", done.Events)
+	}
+}
+
+// takeUp notes which companies are assigned, and reports whether any is new here.
+func (p *Poller) takeUp(ctx context.Context) bool {
+	companies, err := p.config.Assignments.Companies(ctx)
+	if err != nil {
+		return false // the jobs meet the same error and tell it
+	}
+	now := p.config.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fresh := false
+	before := p.taken
+	p.taken = make(map[string]time.Time, len(companies))
+	for _, c := range companies {
+		since, known := before[c.ID]
+		if !known {
+			since, fresh = now, true
+		}
+		p.taken[c.ID] = since
+		if c.DiscoveredAt.After(p.looked[c.ID]) {
+			p.looked[c.ID] = c.DiscoveredAt
+		}
+	}
+	p.config.Metrics.companies.Set(float64(len(companies)))
+	return fresh
+}
+
+// each works on companies side by side, skipping those that are busy with the
+// job. An error that concerns the whole client keeps those from starting that
+// have not yet. It returns when all have ended, with the first error.
+func (p *Poller) each(ctx context.Context, name job, companies []push.Company, work func(context.Context, push.Company) (int, error)) (Result, error) {
+	var result Result
+	var mu sync.Mutex
+	var first error
+	var blocked atomic.Bool
+	var group sync.WaitGroup
+	for _, c := range companies {
+		if blocked.Load() || ctx.Err() != nil {
+			break
+		}
+		if !p.claim(name, c.ID) {
+			result.Skipped++
+			continue
+		}
+		select {
+		case p.slots[name] <- struct{}{}:
+		case <-ctx.Done():
+			p.release(name, c.ID)
+			continue
+		}
+		result.Companies++
+		group.Go(func() {
+			defer func() { p.release(name, c.ID); <-p.slots[name] }()
+			events, err := guarded(ctx, c, work)
+			mu.Lock()
+			defer mu.Unlock()
+			result.Events += events
+			if err == nil {
+				return
+			}
+			result.Errors++
+			if first == nil {
+				first = err
+			}
+			if ask := (*push.AskError)(nil); errors.As(err, &ask) && ask.Kind.Blocking() {
+				blocked.Store(true)
+			}
+		})
+	}
+	group.Wait()
+	return result, first
+}
+
+// guarded turns a panic over one company's data into its error, so that the other
+// companies of the run are not hurt.
+func guarded(ctx context.Context, c push.Company, work func(context.Context, push.Company) (int, error)) (events int, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("company %s: panic: %v\n%s", c.ID, r, debug.Stack())
+		}
+	}()
+	return work(ctx, c)
+}
+
+func (p *Poller) claim(name job, companyID string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := busyKey{name, companyID}
+	if p.busy[key] {
+		return false
+	}
+	p.busy[key] = true
+	return true
+}
+
+func (p *Poller) release(name job, companyID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.busy, busyKey{name, companyID})
+}
+
+// Freshness reports whether every company assigned here has a finished look that
+// is younger than three discover periods and a minute; if not, why, and since when.
+func (p *Poller) Freshness(now time.Time) (ok bool, reason string, since time.Time) {
+	allowed := 3*p.config.Discover.Period(now) + freshnessSlack
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stale := 0
+	for id, taken := range p.taken {
+		last := p.looked[id]
+		if taken.After(last) {
+			last = taken
+		}
+		if due := last.Add(allowed); now.After(due) {
+			stale++
+			if since.IsZero() || due.Before(since) {
+				since = due
+				reason = fmt.Sprintf("company %s has no finished look since %s", id, last.Format(time.RFC3339))
+			}
+		}
+	}
+	if stale > 1 {
+		reason = fmt.Sprintf("%d companies, the longest: %s", stale, reason)
+	}
+	return stale == 0, reason, since
+}

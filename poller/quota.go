@@ -1,0 +1,145 @@
+package poller
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// Codat's limits (its guide to rate limits) and what pushwatch takes of them.
+const (
+	perMinute      = 960                     // of 1,000 a minute from one address
+	burst          = 30                      // requests that may go at once after a quiet time
+	slot           = time.Minute / perMinute // distance of requests in the long run
+	perCompany     = 10                      // at once
+	stopRemaining  = 0.03                    // of the limit: the rest belongs to whoever pushes
+	walkShare      = 0.2                     // of the day's share: baselines and sweeps
+	perClient      = 1000                    // requests a day for the client, and again for each company
+	probePeriod    = 5 * time.Minute         // between requests while the key is refused
+	longestPause   = 24 * time.Hour
+	longestBackoff = 5 * time.Minute
+)
+
+// rules are the quota's rules: pure functions of the ledger and the present.
+type rules struct {
+	reserve   float64       // share of the day's quota left to other users of the key
+	companies int           // configured
+	jitter    time.Duration // after a reset, so that replicas do not all begin at once
+}
+
+// verdict is what the rules say to one request.
+type verdict struct {
+	granted bool
+	wait    time.Duration // not granted: try again after it, because the minute's bucket is empty
+	until   time.Time     // not granted and wait 0: nobody needs to ask before
+	kind    push.Kind     // why
+	reason  string
+}
+
+// limit returns the day's limit: as answered, or what Codat's formula gives.
+func (r rules) limit(q push.Quota) int {
+	if q.Limit != nil {
+		return *q.Limit
+	}
+	return perClient * (1 + r.companies)
+}
+
+// share returns how many requests pushwatch may make on the day.
+func (r rules) share(q push.Quota) int {
+	return int(math.Floor((1 - r.reserve) * float64(r.limit(q))))
+}
+
+// admit charges one request to the ledger, or says why not.
+func (r rules) admit(now time.Time, q *push.Quota, ask push.Ask) verdict {
+	if now.Before(q.BlockedUntil) {
+		return verdict{until: q.BlockedUntil, kind: q.BlockedBy, reason: fmt.Sprintf("paused: %s", q.BlockedBy)}
+	}
+	limit, share := r.limit(*q), r.share(*q)
+	reset := q.Day.Add(24 * time.Hour).Add(r.jitter)
+	walks := ask.Purpose == push.ForBaseline || ask.Purpose == push.ForSweep
+	switch {
+	case q.Used >= share:
+		return verdict{until: reset, kind: push.KindQuota, reason: fmt.Sprintf("the day's share of %d requests is spent", share)}
+	case q.Remaining != nil && float64(*q.Remaining) <= stopRemaining*float64(limit):
+		return verdict{until: reset, kind: push.KindQuota, reason: fmt.Sprintf("%d of %d requests of the day remain for all users of the key", *q.Remaining, limit)}
+	case walks && q.UsedWalks >= int(walkShare*float64(share)):
+		return verdict{until: reset, kind: push.KindQuota, reason: "baselines and sweeps have spent their fifth of the day's share"}
+	}
+	// The minute's bucket as a virtual schedule (GCRA): NextSlot is when a request
+	// would be on time without any burst, and it may come burst-1 slots early.
+	if early := q.NextSlot.Add(-(burst - 1) * slot).Sub(now); early > 0 {
+		return verdict{wait: early}
+	}
+	if q.NextSlot.Before(now) {
+		q.NextSlot = now
+	}
+	q.NextSlot = q.NextSlot.Add(slot)
+	q.Used++
+	if walks {
+		q.UsedWalks++
+	}
+	if refusesKey(q.BlockedBy) {
+		// One request looks whether the key is taken again; the next one may go in
+		// five minutes, unless this one's answer clears the way.
+		q.BlockedUntil = now.Add(probePeriod)
+	} else {
+		q.BlockedBy, q.BlockedUntil = "", time.Time{}
+	}
+	return verdict{granted: true}
+}
+
+func refusesKey(kind push.Kind) bool {
+	return kind == push.KindUnauthorised || kind == push.KindPayment || kind == push.KindForbidden
+}
+
+// settle learns from an answer. Backoff is how long a 429 without a readable
+// Retry-After pauses.
+func (r rules) settle(now time.Time, q *push.Quota, a push.Answer, backoff time.Duration) {
+	if a.Limits.Limit != nil {
+		if q.Limit != nil && *q.Limit != *a.Limits.Limit {
+			q.Remaining = nil // another limit: what remained of the old one says nothing
+		}
+		limit := *a.Limits.Limit
+		q.Limit = &limit
+	}
+	if a.Limits.Remaining != nil && (q.Remaining == nil || *a.Limits.Remaining < *q.Remaining) {
+		remaining := *a.Limits.Remaining
+		q.Remaining = &remaining
+	}
+	switch kind := statusKind(a.Status); {
+	case kind == push.KindThrottled:
+		pause := backoff
+		if a.HasRetryAfter {
+			pause = min(a.RetryAfter, longestPause)
+		}
+		reset := now.Truncate(24 * time.Hour).Add(24 * time.Hour)
+		until := now.Add(pause)
+		if until.After(reset) {
+			until = reset.Add(r.jitter)
+		}
+		if until.After(q.BlockedUntil) {
+			q.BlockedUntil, q.BlockedBy = until, push.KindThrottled
+		}
+	case kind != "":
+		q.BlockedUntil, q.BlockedBy = now.Add(probePeriod), kind
+	case a.Status != 0 && a.Status < 500 && refusesKey(q.BlockedBy):
+		q.BlockedUntil, q.BlockedBy = time.Time{}, ""
+	}
+}
+
+// statusKind returns the kinds of failure that pause the whole client.
+func statusKind(status int) push.Kind {
+	switch status {
+	case 401:
+		return push.KindUnauthorised
+	case 402:
+		return push.KindPayment
+	case 403:
+		return push.KindForbidden
+	case 429:
+		return push.KindThrottled
+	}
+	return ""
+}
