@@ -1,0 +1,227 @@
+package poller
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+var midday = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+func today(q push.Quota) push.Quota {
+	q.Day = midday.Truncate(24 * time.Hour)
+	return q
+}
+
+func number(n int) *int { return &n }
+
+func TestAdmit(t *testing.T) {
+	r := rules{reserve: 0.5, companies: 3}
+	cases := []struct {
+		name    string
+		q       push.Quota
+		purpose push.Purpose
+		granted bool
+		kind    push.Kind
+		until   time.Time
+	}{
+		{name: "the first request of a day is granted", granted: true},
+		{name: "before the first answer the limit is 1000 for the client and for each company",
+			q: push.Quota{Used: 1999}, granted: true},
+		{name: "and its share ends there", q: push.Quota{Used: 2000}, kind: push.KindQuota, until: midday.Add(12 * time.Hour)},
+		{name: "an answered limit replaces the formula", q: push.Quota{Used: 50, Limit: number(100)},
+			kind: push.KindQuota, until: midday.Add(12 * time.Hour)},
+		{name: "three per cent remaining are left alone", q: push.Quota{Limit: number(1000), Remaining: number(30)},
+			kind: push.KindQuota, until: midday.Add(12 * time.Hour)},
+		{name: "one more is not", q: push.Quota{Limit: number(1000), Remaining: number(31)}, granted: true},
+		{name: "walks stop at a fifth of the share", q: push.Quota{UsedWalks: 400, Used: 400}, purpose: push.ForSweep,
+			kind: push.KindQuota, until: midday.Add(12 * time.Hour)},
+		{name: "other purposes do not", q: push.Quota{UsedWalks: 400, Used: 400}, purpose: push.ForTrack, granted: true},
+		{name: "a pause holds for every replica", q: push.Quota{BlockedUntil: midday.Add(time.Second), BlockedBy: push.KindThrottled},
+			kind: push.KindThrottled, until: midday.Add(time.Second)},
+		{name: "and ends", q: push.Quota{BlockedUntil: midday, BlockedBy: push.KindThrottled}, granted: true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			q := today(c.q)
+			used := q.Used
+			got := r.admit(midday, &q, push.Ask{Purpose: c.purpose})
+			assert.Equal(t, c.granted, got.granted)
+			assert.Equal(t, c.kind, got.kind)
+			assert.Equal(t, c.until, got.until)
+			if c.granted {
+				assert.Equal(t, used+1, q.Used)
+				assert.Empty(t, q.BlockedBy)
+			} else {
+				assert.Equal(t, used, q.Used)
+			}
+		})
+	}
+}
+
+func TestARefusedKeyIsTriedOnceInFiveMinutes(t *testing.T) {
+	r := rules{companies: 1}
+	q := today(push.Quota{})
+	r.settle(midday, &q, push.Answer{Status: 401}, 0)
+	assert.False(t, r.admit(midday.Add(4*time.Minute), &q, push.Ask{}).granted)
+	assert.True(t, r.admit(midday.Add(5*time.Minute), &q, push.Ask{}).granted)
+	again := r.admit(midday.Add(5*time.Minute+time.Second), &q, push.Ask{})
+	assert.False(t, again.granted)
+	assert.Equal(t, push.KindUnauthorised, again.kind)
+	r.settle(midday.Add(5*time.Minute+2*time.Second), &q, push.Answer{Status: 200}, 0)
+	assert.True(t, r.admit(midday.Add(5*time.Minute+3*time.Second), &q, push.Ask{}).granted)
+}
+
+func TestSettle(t *testing.T) {
+	r := rules{companies: 1}
+	t.Run("Retry-After pauses all, at most until the reset", func(t *testing.T) {
+		q := today(push.Quota{})
+		r.settle(midday, &q, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Minute}, 0)
+		assert.Equal(t, midday.Add(time.Minute), q.BlockedUntil)
+		r.settle(midday, &q, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Second}, 0)
+		assert.Equal(t, midday.Add(time.Minute), q.BlockedUntil, "a shorter pause does not end a longer one")
+		r.settle(midday, &q, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: 20 * time.Hour}, 0)
+		assert.Equal(t, midday.Add(12*time.Hour), q.BlockedUntil)
+	})
+	t.Run("answers that overtake each other leave the least that remains", func(t *testing.T) {
+		q := today(push.Quota{})
+		for _, remaining := range []int{900, 700, 800} {
+			r.settle(midday, &q, push.Answer{Status: 200, Limits: push.Limits{Limit: number(1000), Remaining: &remaining}}, 0)
+		}
+		assert.Equal(t, 700, *q.Remaining)
+		r.settle(midday, &q, push.Answer{Status: 200, Limits: push.Limits{Limit: number(2000), Remaining: number(1700)}}, 0)
+		assert.Equal(t, 1700, *q.Remaining, "another limit starts anew")
+	})
+}
+
+// memoryBook is a Book in memory on the bubble's clock.
+type memoryBook struct {
+	mu   sync.Mutex
+	gate push.Quota
+	days map[time.Time]push.Quota
+}
+
+func (b *memoryBook) UpdateQuota(_ context.Context, day time.Time, rule func(time.Time, *push.Quota)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now().UTC()
+	if day.IsZero() {
+		day = now
+	}
+	day = day.Truncate(24 * time.Hour)
+	if b.days == nil {
+		b.days = map[time.Time]push.Quota{}
+	}
+	q := b.days[day]
+	q.Day, q.NextSlot, q.BlockedUntil, q.BlockedBy = day, b.gate.NextSlot, b.gate.BlockedUntil, b.gate.BlockedBy
+	rule(now, &q)
+	b.days[day], b.gate = q, q
+	return nil
+}
+
+func (b *memoryBook) used(day time.Time) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.days[day.Truncate(24*time.Hour)].Used
+}
+
+func silent() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+func TestEightReplicasNeverExceedTheMinuteNorTheDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		book := &memoryBook{}
+		var mu sync.Mutex
+		var sent []time.Time
+		var group sync.WaitGroup
+		for range 8 {
+			ledger := NewLedger(book, 0.5, func() int { return 3 }, silent())
+			group.Go(func() {
+				for {
+					grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+					if err != nil {
+						var ask *push.AskError
+						assert.ErrorAs(t, err, &ask)
+						assert.Equal(t, push.KindQuota, ask.Kind)
+						return
+					}
+					mu.Lock()
+					sent = append(sent, time.Now())
+					mu.Unlock()
+					assert.NoError(t, ledger.Settle(t.Context(), grant, push.Answer{Status: 200}))
+				}
+			})
+		}
+		group.Wait()
+		require.Len(t, sent, 2000, "half of 1000 x (1 + 3)")
+		for i, at := range sent {
+			if i >= perMinute+burst {
+				assert.Greater(t, at.Sub(sent[i-perMinute-burst]), 59*time.Second)
+			}
+		}
+	})
+}
+
+func TestTenRequestsAtOnceForACompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := NewLedger(&memoryBook{}, 0, func() int { return 1 }, silent())
+		var first push.Grant
+		for i := range 10 {
+			grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+			require.NoError(t, err)
+			if i == 0 {
+				first = grant
+			}
+		}
+		admitted := make(chan error, 1)
+		go func() { _, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"}); admitted <- err }()
+		synctest.Wait()
+		require.Empty(t, admitted, "the eleventh waits")
+		_, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "other"})
+		require.NoError(t, err, "and holds up no other company")
+		require.NoError(t, ledger.Settle(t.Context(), first, push.Answer{Status: 200}))
+		require.NoError(t, <-admitted)
+	})
+}
+
+func TestAnAnswerBelongsToTheDayOfItsDateHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		book := &memoryBook{}
+		ledger := NewLedger(book, 0, func() int { return 1 }, silent())
+		grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+		require.NoError(t, err)
+		tomorrow := grant.Day.Add(24*time.Hour + time.Second)
+		require.NoError(t, ledger.Settle(t.Context(), grant, push.Answer{Status: 200, Date: tomorrow,
+			Limits: push.Limits{Limit: number(500), Remaining: number(499)}}))
+		assert.Equal(t, 0, book.used(grant.Day))
+		assert.Equal(t, 1, book.used(tomorrow))
+		assert.Equal(t, 500, *book.days[tomorrow.Truncate(24*time.Hour)].Limit)
+	})
+}
+
+func TestHealthTellsWhyNothingIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := NewLedger(&memoryBook{}, 0, func() int { return 1 }, silent())
+		grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+		require.NoError(t, err)
+		require.NoError(t, ledger.Settle(t.Context(), grant, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Minute}))
+		_, err = ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+		require.Error(t, err)
+		ok, reason, _ := ledger.Health()
+		assert.False(t, ok)
+		assert.Contains(t, reason, "throttled")
+		time.Sleep(time.Minute)
+		_, err = ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+		require.NoError(t, err)
+		ok, _, _ = ledger.Health()
+		assert.True(t, ok)
+	})
+}
