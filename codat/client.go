@@ -21,7 +21,9 @@ type Client struct {
 	wire           http.RoundTripper
 	owned          *http.Transport // nil when the Config brought its own
 	orderless      orderless
-	maxPages       int // of a walk
+	maxPages       int   // of a walk
+	maxListBody    int64 // of a page, in bytes after decompression
+	maxOtherBody   int64 // of everything else, likewise
 }
 
 // maxPages ends a walk that a lying server would make endless.
@@ -51,7 +53,7 @@ func New(config Config) (*Client, error) {
 	}
 	client := &Client{
 		base: base, credential: key, gate: config.Gate, now: config.Now, userAgent: config.UserAgent,
-		requestTimeout: request, settleTimeout: settle, maxPages: maxPages,
+		requestTimeout: request, settleTimeout: settle, maxPages: maxPages, maxListBody: maxListBody, maxOtherBody: maxOtherBody,
 	}
 	if client.now == nil {
 		client.now = time.Now

@@ -1,6 +1,7 @@
 package codat
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -132,11 +133,13 @@ func readBody(response *http.Response, limit int64) ([]byte, error) {
 	if response.ContentLength > limit {
 		return nil, errTooLarge
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
-	if int64(len(body)) > limit {
+	var body bytes.Buffer
+	body.Grow(int(max(response.ContentLength, 0)) + bytes.MinRead) // -1 when not announced
+	_, err := body.ReadFrom(io.LimitReader(response.Body, limit+1))
+	if int64(body.Len()) > limit {
 		return nil, errTooLarge
 	}
-	return body, err
+	return body.Bytes(), err
 }
 
 // look returns the times of the reply as a look.

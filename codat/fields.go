@@ -1,6 +1,7 @@
 package codat
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
@@ -183,12 +184,24 @@ func list[T any](f *flags, field string, raw []byte, read func(raw []byte) T) []
 func members(raw []byte, names ...string) [][]byte {
 	values := make([][]byte, len(names))
 	eachMember(raw, func(name, value []byte, _ int) bool {
-		if i := slices.Index(names, memberName(name)); i >= 0 {
-			values[i] = value
+		plain := plainName(name)
+		for i, wanted := range names {
+			if string(plain) == wanted {
+				values[i] = value
+			}
 		}
 		return true
 	})
 	return values
+}
+
+// plainName returns what a member's raw name says; mostly it is the raw bytes
+// between the quotes.
+func plainName(raw []byte) []byte {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
+	}
+	return []byte(memberName(raw))
 }
 
 func memberName(raw []byte) string {

@@ -16,7 +16,7 @@ import (
 func (c *Client) Get(ctx context.Context, companyID, key string, purpose push.Purpose) (push.Page, error) {
 	ask := push.Ask{Request: push.GetOperation, CompanyID: companyID, Purpose: purpose}
 	got, err := c.do(ctx, request{
-		ask: ask, segments: []string{"companies", companyID, "push", key}, maxBody: maxOtherBody,
+		ask: ask, segments: []string{"companies", companyID, "push", key}, maxBody: c.maxOtherBody,
 	})
 	if err != nil {
 		return push.Page{}, err

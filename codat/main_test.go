@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -136,7 +137,7 @@ func (r row) json() json.RawMessage {
 		record["requestedOnUtc"] = r.requested.Format(time.RFC3339Nano)
 	}
 	if r.pad > 0 {
-		record["errorMessage"] = string(make([]byte, 0, r.pad)) + fmt.Sprintf("%0*d", r.pad, 0)
+		record["errorMessage"] = strings.Repeat("0", r.pad)
 	}
 	encoded, err := json.Marshal(record)
 	if err != nil {

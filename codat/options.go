@@ -48,7 +48,7 @@ type OptionRemark struct {
 func (c *Client) Options(ctx context.Context, companyID, connectionID, dataType string) (Option, error) {
 	ask := push.Ask{Request: push.GetModelOptions, CompanyID: companyID, Purpose: push.ForUser}
 	got, err := c.do(ctx, request{
-		ask: ask, segments: []string{"companies", companyID, "connections", connectionID, "options", dataType}, maxBody: maxOtherBody,
+		ask: ask, segments: []string{"companies", companyID, "connections", connectionID, "options", dataType}, maxBody: c.maxOtherBody,
 	})
 	if err != nil {
 		return Option{}, err

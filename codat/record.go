@@ -247,10 +247,7 @@ func split(raw []byte) (record, bool) {
 // fieldOf returns the field of a member's raw name, or -1. A deciding field is
 // also found, not exactly, by a spelling that differs in case.
 func fieldOf(rawName []byte) (field int, exact bool) {
-	name := rawName[1 : len(rawName)-1]
-	if bytes.IndexByte(name, '\\') >= 0 {
-		name = []byte(memberName(rawName))
-	}
+	name := plainName(rawName)
 	for field, known := range fieldNames {
 		if string(name) == known {
 			return field, true

@@ -141,10 +141,15 @@ func parseEpoch(text string) (time.Time, bool) {
 }
 
 // digits reads text that is decimal digits and nothing else.
-func digits(text string) (int, bool) {
-	if text == "" || strings.Trim(text, "0123456789") != "" {
+func digits(text string) (n int, ok bool) {
+	if text == "" || len(text) > 18 { // 18 digits fit any int64
 		return 0, false
 	}
-	n, err := strconv.Atoi(text)
-	return n, err == nil
+	for _, c := range []byte(text) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, true
 }

@@ -228,7 +228,7 @@ func (c *Client) list(ctx context.Context, ask push.Ask, number, size int, order
 		query.Set("orderBy", "-requestedOnUtc")
 	}
 	got, err := c.do(ctx, request{
-		ask: ask, segments: []string{"companies", ask.CompanyID, "push"}, query: query, maxBody: maxListBody,
+		ask: ask, segments: []string{"companies", ask.CompanyID, "push"}, query: query, maxBody: c.maxListBody,
 	})
 	if err != nil {
 		return listing{}, err
