@@ -240,10 +240,10 @@ func (b *bench) discover() int {
 	return b.codat.lists - before
 }
 
-// old moves every operation of the list far below any floor.
+// old moves every operation of the list a day back, a minute apart.
 func (b *bench) old() {
 	for i := range b.codat.list {
-		b.codat.list[i].RequestedOn = b.codat.list[i].RequestedOn.Add(-24 * time.Hour)
+		b.codat.list[i].RequestedOn = midday.Add(-24*time.Hour - time.Duration(i)*time.Minute)
 	}
 }
 
