@@ -1,0 +1,82 @@
+package publisher
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pushwatch/pushwatch/event"
+)
+
+// verdict is what reading the stream back means for a pending event.
+type verdict struct {
+	action
+	sequence uint64 // found: where the event is; retry, lost: the last sequence that is there, 0 for none
+	above    int64  // lost: the last version that is there, 0 for none
+	class    string // reject
+	detail   string // reject
+}
+
+type action int
+
+const (
+	found   action = iota // the event is in the stream
+	retry                 // it is not: publish it behind what is there
+	expired               // as retry, and what stood before it left by its age
+	lost                  // it is not, and events before it are missing that ought to be there
+	search                // a later version is there: whether this one is too must be looked up
+	reject                // it can never be published
+)
+
+// decide compares p with the last message of its operation's filter, nil for
+// none, as the stream's leader showed it after the attempt to publish p. maxAge
+// is the stream's, 0 for unlimited.
+//
+// It depends on its arguments alone, so all of I9 is one table in a test. What
+// it decides is only ever a proposal: if another relay, or a delayed message of
+// our own, changes the stream in between, the expected sequence of the retry
+// does not match, and everything is read and decided again.
+func decide(p event.Pending, last *StoredMessage, now time.Time, maxAge time.Duration) verdict {
+	if last == nil {
+		return behind(p, 0, 0, now, maxAge)
+	}
+	mine, _ := event.ParseID(p.ID)
+	there, ok := event.ParseID(last.ID)
+	switch {
+	case !ok || there.Operation != mine.Operation:
+		return verdict{action: reject, class: classForeignMessage,
+			detail: fmt.Sprintf("sequence %d of the stream, subject %s, is not pushwatch's", last.Sequence, last.Subject)}
+	case there.Instance != mine.Instance:
+		return verdict{action: reject, class: classForeignInstance,
+			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
+	case there.Version == mine.Version:
+		return verdict{action: found, sequence: last.Sequence}
+	case there.Version > mine.Version:
+		return verdict{action: search,
+			detail: fmt.Sprintf("sequence %d of the stream is the later event %s", last.Sequence, last.ID)}
+	}
+	return behind(p, last.Sequence, there.Version, now, maxAge)
+}
+
+// behind decides where an older version, or none, is the last one there.
+func behind(p event.Pending, sequence uint64, version int64, now time.Time, maxAge time.Duration) verdict {
+	switch {
+	case version == p.Version-1:
+		return verdict{action: retry, sequence: sequence}
+	case aged(p.PreviousAt, now, maxAge):
+		return verdict{action: expired, sequence: sequence}
+	}
+	return verdict{action: lost, sequence: sequence, above: version}
+}
+
+// aged reports whether a message recorded at the time at has left, or is about
+// to leave, a stream that keeps messages for maxAge. The stream counts from when
+// it stored the message, which is earlier than when that was recorded, so the
+// last tenth (an hour at most) counts as gone: publishing again what expires
+// within the hour would help nobody, and would be a duplicate if it had left by
+// its age. An event that was never recorded as published counts as gone.
+func aged(at, now time.Time, maxAge time.Duration) bool {
+	if at.IsZero() {
+		return true
+	}
+	return maxAge > 0 && now.Sub(at) >= maxAge-min(maxAge/10, time.Hour)
+}

@@ -1,0 +1,117 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// DialConfig says how to reach NATS.
+type DialConfig struct {
+	URL             string // one or more, separated by commas; may hold a token or a password
+	CredentialsFile string // JWT and seed; empty: none
+	Name            string // of the connection; empty: pushwatch@host
+	Log             *slog.Logger
+}
+
+// Inbox is the prefix of the subjects on which answers come back, so that an
+// account can grant it without granting every inbox.
+const Inbox = "_INBOX_pw"
+
+const (
+	attemptTimeout = 2 * time.Second
+	attemptPause   = 250 * time.Millisecond
+)
+
+// Dial connects to NATS, trying until ctx ends; from then on the connection
+// reconnects for ever by itself. An [*UnavailableError] says that no server let
+// us in; any other error is one of the configuration. The caller closes the
+// connection.
+func Dial(ctx context.Context, c DialConfig) (*nats.Conn, error) {
+	if c.CredentialsFile != "" {
+		f, err := os.Open(c.CredentialsFile)
+		if err != nil {
+			return nil, fmt.Errorf("NATS credentials: %w", err)
+		}
+		f.Close()
+	}
+	options := c.options()
+	for {
+		nc, err := nats.Connect(c.URL, options...)
+		if err == nil {
+			return nc, nil
+		}
+		if bad := (*url.Error)(nil); errors.As(err, &bad) {
+			return nil, fmt.Errorf("NATS URL: %w", bad.Err) // without the URL, which may hold a password
+		}
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+			return nil, &UnavailableError{Op: "connect to NATS", Err: err}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, &UnavailableError{Op: "connect to NATS", Err: err}
+		case <-time.After(attemptPause):
+		}
+	}
+}
+
+func (c DialConfig) options() []nats.Option {
+	name := c.Name
+	if name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "unknown"
+		}
+		name = "pushwatch@" + host
+	}
+	log := c.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	// The client calls its handlers one after another. A trouble that repeats
+	// itself, as a refused login does at every attempt, is logged once.
+	last := ""
+	trouble := func(err error) {
+		if text := err.Error(); text != last {
+			log.Warn("NATS reports a problem", "error", err)
+			last = text
+		}
+	}
+	options := []nats.Option{
+		nats.Name(name),
+		nats.CustomInboxPrefix(Inbox),
+		nats.Timeout(attemptTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(500 * time.Millisecond),
+		// A refused login may be a server that is being set up: never give up on it.
+		nats.IgnoreAuthErrorAbort(),
+		// What cannot be sent now fails now. Buffered, it would be sent at a time
+		// when the relay has long decided anew.
+		nats.ReconnectBufSize(-1),
+		// A half-open connection is noticed within 20 s, not after four minutes.
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(10 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("NATS connection lost", "error", err)
+			}
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { trouble(err) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			last = ""
+			log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted())
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { trouble(err) }),
+	}
+	if c.CredentialsFile != "" {
+		options = append(options, nats.UserCredentials(c.CredentialsFile))
+	}
+	return options
+}

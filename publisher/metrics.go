@@ -1,0 +1,88 @@
+package publisher
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// How a read-back resolved an event whose answer was not a clean
+// acknowledgement: the values of the label "by".
+const (
+	byFound    = "found"    // it was there
+	byRetry    = "retry"    // it was not there, and nothing was wrong: published again
+	byExpired  = "expired"  // as retry, after the event before it left the stream by its age
+	byLost     = "lost"     // the events before it are missing from the stream
+	byRejected = "rejected" // it can never be published
+)
+
+var resolutions = []string{byFound, byRetry, byExpired, byLost, byRejected}
+
+// Why an event can never be published: the values of the label "class", and of
+// the class that [Outbox] keeps.
+const (
+	classTooLarge        = "too_large"        // beyond our own limit, the stream's or the server's
+	classBadMessage      = "bad_message"      // its subject or header is none
+	classForeignInstance = "foreign_instance" // another database published this operation
+	classForeignMessage  = "foreign_message"  // somebody else publishes below the prefix
+	classOvertaken       = "overtaken"        // a later version is in the stream, this one is not
+)
+
+var classes = []string{classTooLarge, classBadMessage, classForeignInstance, classForeignMessage, classOvertaken}
+
+// Metrics are the relay's counters; it is a [prometheus.Collector] for the
+// program to register.
+type Metrics struct {
+	published prometheus.Counter
+	resolved  *prometheus.CounterVec
+	rejected  *prometheus.CounterVec
+	seconds   prometheus.Histogram
+	lost      prometheus.Counter
+}
+
+func newMetrics() *Metrics {
+	m := &Metrics{
+		published: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pushwatch_events_published_total",
+			Help: "Events recorded as being in the stream.",
+		}),
+		resolved: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushwatch_events_resolved_total",
+			Help: "Events without a clean acknowledgement, by what reading the stream back showed.",
+		}, []string{"by"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushwatch_events_rejected_total",
+			Help: "Events set aside because they can never be published, by reason.",
+		}, []string{"class"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "pushwatch_publish_seconds",
+			Help:    "Time from the commit of an event to its acknowledgement by the stream.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60, 600, 3600},
+		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pushwatch_stream_lost_total",
+			Help: "Times that events of an operation which the stream had acknowledged were missing from it.",
+		}),
+	}
+	for _, by := range resolutions {
+		m.resolved.WithLabelValues(by)
+	}
+	for _, class := range classes {
+		m.rejected.WithLabelValues(class)
+	}
+	return m
+}
+
+func (m *Metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.published, m.resolved, m.rejected, m.seconds, m.lost}
+}
+
+// Describe implements [prometheus.Collector].
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.all() {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.all() {
+		c.Collect(ch)
+	}
+}

@@ -1,0 +1,129 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pushwatch/pushwatch/event"
+)
+
+// publish sends attempts and sorts them by their answers. It returns those that
+// must be read back.
+func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
+	var small, clouded []attempt
+	for _, a := range attempts {
+		if size := len(a.pending.Data); size > maxEventSize {
+			b.reject(ctx, a.pending, classTooLarge, fmt.Sprintf("%d bytes, at most %d", size, maxEventSize))
+		} else {
+			small = append(small, a)
+		}
+	}
+	for i, answer := range b.stream.publish(small, b.cas, b.ackTimeout) {
+		a := small[i]
+		a.err = answer.err
+		switch answer.outcome {
+		case stored:
+			b.keep(a.pending, answer.sequence)
+		case unclear:
+			clouded = append(clouded, a)
+		case full:
+			b.fail(fmt.Errorf("stream %s has no room: %w; %s", b.stream.Name(), a.err, roomCommand(b.known.config, a.err.Error())))
+		case unpublishable:
+			b.reject(ctx, a.pending, answer.class, a.err.Error())
+		case refused:
+			b.fail(fmt.Errorf("publish event %s: %w", a.pending.ID, a.err))
+		}
+	}
+	return clouded
+}
+
+func (b *batch) keep(p *event.Pending, sequence uint64) {
+	b.sent = append(b.sent, event.Sent{Pending: p, Sequence: sequence})
+}
+
+// resolve reads back what the stream has of the operations of attempts, and
+// returns those events that must be published again.
+//
+// True if we crash anywhere in here: nothing was changed but by the outbox's own
+// commits, and the rest is resolved anew.
+func (b *batch) resolve(ctx context.Context, attempts []attempt) ([]attempt, error) {
+	lasts, err := b.stream.lasts(ctx, attempts)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %d events (%w): %w", len(attempts), attempts[0].err, b.stream.withRemedy(err))
+	}
+	var again []attempt
+	now := b.now()
+	for i, a := range attempts {
+		v := decide(*a.pending, lasts[i], now, b.known.config.MaxAge)
+		if v.action == search {
+			if v, err = b.search(ctx, a.pending, v); err != nil {
+				return nil, err
+			}
+		}
+		a.after = v.sequence
+		switch v.action {
+		case found:
+			b.keep(a.pending, v.sequence)
+			b.Metrics.resolved.WithLabelValues(byFound).Inc()
+		case retry:
+			again = append(again, a)
+			b.Metrics.resolved.WithLabelValues(byRetry).Inc()
+		case expired:
+			again = append(again, a)
+			b.Metrics.resolved.WithLabelValues(byExpired).Inc()
+		case lost:
+			if n := b.requeue(ctx, a.pending, v); n == 0 {
+				again = append(again, a)
+			}
+		case reject:
+			b.Metrics.resolved.WithLabelValues(byRejected).Inc()
+			b.reject(ctx, a.pending, v.class, v.detail)
+		}
+	}
+	return again, nil
+}
+
+// search looks for an event behind which a later one of its operation stands.
+func (b *batch) search(ctx context.Context, p *event.Pending, later verdict) (verdict, error) {
+	sequence, err := b.stream.find(ctx, p.Filter, p.ID)
+	switch {
+	case err != nil:
+		return verdict{}, err
+	case sequence == 0:
+		return verdict{action: reject, class: classOvertaken, detail: later.detail}, nil
+	}
+	return verdict{action: found, sequence: sequence}, nil
+}
+
+// requeue brings back what the stream lost before p, and returns how many events
+// that were. Where it is none, because their bytes are not kept any more, p goes
+// on behind what is there: a gap that is told beats an operation that stands
+// still. An error counts as one, so that p waits.
+func (b *batch) requeue(ctx context.Context, p *event.Pending, v verdict) int {
+	b.Metrics.lost.Inc()
+	b.Metrics.resolved.WithLabelValues(byLost).Inc()
+	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
+	defer cancel()
+	n, err := b.outbox.Requeue(ctx, *p, v.above)
+	if err != nil {
+		b.fail(err)
+		return 1
+	}
+	b.result.Requeued += n
+	b.log.ErrorContext(ctx, "the stream has lost events that it had acknowledged", "company_id", p.CompanyID,
+		"operation", p.Key, "version", p.Version, "last_version_there", v.above, "requeued", n)
+	return n
+}
+
+// reject sets aside an event that can never be published.
+func (b *batch) reject(ctx context.Context, p *event.Pending, class, detail string) {
+	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
+	defer cancel()
+	if err := b.outbox.Reject(ctx, *p, class, detail); err != nil {
+		b.fail(err)
+		return
+	}
+	b.result.Rejected++
+	b.Metrics.rejected.WithLabelValues(class).Inc()
+	b.log.ErrorContext(ctx, "an event can never be published and was set aside", "event_id", p.ID, "class", class, "detail", detail)
+}
