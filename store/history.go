@@ -60,3 +60,21 @@ from pushwatch.outbox`
 	}
 	return waiting, rejected, nil
 }
+
+// Counts is how much there is of everything.
+type Counts struct {
+	Operations, Transitions, Published, Waiting int64
+}
+
+// Counts counts operations, transitions, published events and waiting ones. It
+// reads whole tables: for a demo, not for a dashboard.
+func (s *Store) Counts(ctx context.Context) (Counts, error) {
+	const q = `
+select (select count(*) from pushwatch.operation), (select count(*) from pushwatch.transition),
+       (select count(*) from pushwatch.publication), (select count(*) from pushwatch.outbox)`
+	var c Counts
+	if err := s.pool.QueryRow(ctx, q).Scan(&c.Operations, &c.Transitions, &c.Published, &c.Waiting); err != nil {
+		return Counts{}, fmt.Errorf("count: %w", err)
+	}
+	return c, nil
+}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/push"
@@ -42,8 +40,8 @@ func (t *sight) eventful(publishBaseline bool) bool {
 	return t.verdict == push.Changed || t.verdict == push.First && (!t.baseline || publishBaseline)
 }
 
-// keep decides and writes what differs, in the order that keeps two looks at one
-// company from deadlocking: first insert, then lock, both in key order.
+// keep decides and writes what differs: lock, judge, write, each in key order, so
+// that two looks at one company cannot deadlock.
 func (s *Store) keep(ctx context.Context, tx pgx.Tx, r push.Record, differs []push.Operation, recorded *push.Recorded) error {
 	company, err := readCompany(ctx, tx, r)
 	if err != nil {
@@ -57,7 +55,7 @@ func (s *Store) keep(ctx context.Context, tx pgx.Tx, r push.Record, differs []pu
 	for i, op := range differs {
 		sights[i] = s.judge(r, company, op, stored[op.Key])
 	}
-	if err := lastSeen(ctx, tx, r, company, sights); err != nil {
+	if err := lastSeen(ctx, tx, r, sights); err != nil {
 		return err
 	}
 	if err := s.write(ctx, tx, r, sights); err != nil {
@@ -102,11 +100,10 @@ type lockedRow struct {
 	subjectDataType string
 }
 
-// lock claims the keys of unknown operations and locks the rows of known ones.
-// Rows are locked in key order, so that two looks cannot deadlock. A key that
-// nobody has yet cannot be locked: two looks that find it at once meet at the
-// insert in write, where the later one fails on the primary key and is tried
-// again as a whole, to find the row then.
+// lock locks the rows of known operations, in key order, so that two looks cannot
+// deadlock. A key that nobody has yet cannot be locked: two looks that find it at
+// once meet at the insert in write, where the later one fails on the primary key
+// and is tried again as a whole, to find the row then.
 func lock(ctx context.Context, tx pgx.Tx, companyID string, operations []push.Operation) (map[string]lockedRow, error) {
 	keys := make([]string, len(operations))
 	for i, op := range operations {
@@ -177,7 +174,7 @@ func isBaseline(r push.Record, company companyState, op push.Operation) bool {
 // lastSeen finds, for each change, the latest start of a look that still showed
 // the previous state: the look that wrote the row, the operation's own gets, or a
 // list that reached its requestedOn; never this look or one since a dispute arose.
-func lastSeen(ctx context.Context, tx pgx.Tx, r push.Record, _ companyState, sights []*sight) error {
+func lastSeen(ctx context.Context, tx pgx.Tx, r push.Record, sights []*sight) error {
 	byKey := map[string]*sight{}
 	var keys []string
 	var before []time.Time
@@ -231,14 +228,7 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, r push.Record, sights []*s
 	if batch.Len() == 0 {
 		return nil
 	}
-	err := tx.SendBatch(ctx, &batch).Close()
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "23505" && pg.TableName == "operation" {
-		// Another look recorded the operation between our read and our insert: the
-		// whole transaction is tried again and finds it.
-		return &pgconn.PgError{Code: "40001", Message: "an operation was recorded by another look meanwhile"}
-	}
-	return err
+	return tx.SendBatch(ctx, &batch).Close()
 }
 
 // queueEvents renders the events and queues transitions and outbox rows. A

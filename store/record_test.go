@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -315,6 +316,34 @@ func TestConcurrentLooksLeaveUnbrokenHistories(t *testing.T) {
 	}
 	storetest.CheckInvariants(t, r.url)
 	assert.Greater(t, query[int64](r, `select count(*) from pushwatch.transition`), int64(keys))
+	assert.Zero(t, query[int64](r, `select count(*) from pushwatch.quarantine`), "a race is no bad record")
+}
+
+// A newer look is about to commit when an older one arrives. No transition's key
+// orders the two, since the status stays: the row lock alone does (I4).
+func TestALookJudgesTheRowAsTheLookBeforeItLeftIt(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	older := r.complete(push.Record{Page: push.Page{Operations: []push.Operation{r.op("k", push.Pending)}}})
+	code := 1
+	older.Page.Operations[0].StatusCode = &code
+
+	conn, err := pgx.Connect(t.Context(), r.url)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	newer, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = newer.Exec(t.Context(), `update pushwatch.operation set status_code = 2, looked_at = $1`, r.tick().Add(time.Minute))
+	require.NoError(t, err)
+	recorded := make(chan error, 1)
+	go func() { _, err := r.Record(context.WithoutCancel(t.Context()), older); recorded <- err }()
+	require.Eventually(t, func() bool {
+		return query[int64](r, `select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`) > 0
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, newer.Commit(t.Context()))
+	require.NoError(t, <-recorded)
+	assert.Equal(t, int64(2), query[int64](r, `select status_code from pushwatch.operation`))
 }
 
 func TestACancelledLookLeavesNoSessionIdleInTransaction(t *testing.T) {

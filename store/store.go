@@ -166,10 +166,11 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() { s.pool.Close() }
 
 // dataError reports whether PostgreSQL refused a value, not the work as a whole:
-// SQLSTATE classes 22 (data exception) and 23 (a constraint), and 54 (a limit).
+// SQLSTATE classes 22 (data exception), 23 (a constraint, but for a key that
+// another look wrote first) and 54 (a limit).
 func dataError(err error) bool {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || len(pg.Code) != 5 {
+	if !errors.As(err, &pg) || len(pg.Code) != 5 || pg.Code == uniqueViolation {
 		return false
 	}
 	switch pg.Code[:2] {

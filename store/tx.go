@@ -52,9 +52,12 @@ func (s *Store) attempt(ctx context.Context, fn func(context.Context, pgx.Tx) er
 	return tx.Commit(ctx)
 }
 
+const uniqueViolation = "23505"
+
 // transient reports a failure that the same transaction may survive when tried
-// again: serialization_failure and deadlock_detected.
+// again: serialization_failure, deadlock_detected, and unique_violation, by which
+// two looks that find one operation at once meet: the later one finds its row then.
 func transient(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01" || pg.Code == uniqueViolation)
 }
