@@ -70,7 +70,7 @@ func OpenDir(path string) (*Dir, error) {
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(held)))
 		return nil, errors.Join(&InUseError{Path: path, PID: pid}, lock.Close())
 	}
-	if err := lock.Truncate(0); err == nil {
+	if err = lock.Truncate(0); err == nil {
 		_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
