@@ -18,8 +18,7 @@ type Client struct {
 	userAgent      string
 	requestTimeout time.Duration
 	settleTimeout  time.Duration
-	wire           http.RoundTripper
-	owned          *http.Transport // nil when the Config brought its own
+	wire           keyed
 	orderless      orderless
 	maxPages       int   // of a walk
 	maxListBody    int64 // of a page, in bytes after decompression
@@ -66,17 +65,16 @@ func New(config Config) (*Client, error) {
 	}
 	next := config.Transport
 	if next == nil {
-		client.owned = newTransport()
-		next = client.owned
+		next = newTransport()
 	}
 	client.wire = keyed{next: next, origin: base, header: key.header}
 	return client, nil
 }
 
-// Close closes the idle connections of the Client's own transport. Requests
-// under way are not touched.
+// Close gives up what the transport keeps between requests: nothing, unless the
+// Config brought one that reuses connections. Requests under way are not touched.
 func (c *Client) Close() {
-	if c.owned != nil {
-		c.owned.CloseIdleConnections()
+	if keeper, ok := c.wire.next.(interface{ CloseIdleConnections() }); ok {
+		keeper.CloseIdleConnections()
 	}
 }

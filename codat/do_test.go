@@ -7,11 +7,15 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,6 +215,32 @@ func TestAnswersThatAreNotComplete(t *testing.T) {
 	}
 }
 
+// On a connection that is used again net/http would log what comes after an answer.
+func TestWhatComesAfterAnAnswerIsNotLogged(t *testing.T) {
+	var logged bytes.Buffer
+	log.SetOutput(&logged)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	connections := map[string]bool{}
+	var mu sync.Mutex
+	client, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		connections[r.RemoteAddr] = true
+		mu.Unlock()
+		connection, _, err := w.(http.Hijacker).Hijack()
+		if assert.NoError(t, err) {
+			body := with(`{}`)
+			_, _ = fmt.Fprintf(connection, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%sHTTP/1.1 200 OK\r\n\r\n%s", len(body), body, canary)
+			_ = connection.Close()
+		}
+	})
+	for range 20 {
+		_, err := client.Get(t.Context(), company, "k", push.ForTrack)
+		require.NoError(t, err)
+	}
+	assert.Len(t, connections, 20)
+	assert.Empty(t, logged.String())
+}
+
 func TestAConnectionThatNobodyAnswersIsATransportError(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -226,8 +256,9 @@ func TestAConnectionThatNobodyAnswersIsATransportError(t *testing.T) {
 }
 
 func TestACertificateThatNobodyVouchesForIsRefused(t *testing.T) {
-	server := httptest.NewTLSServer(answering(with(`{}`)))
-	server.Config.ErrorLog = nil
+	server := httptest.NewUnstartedServer(answering(with(`{}`)))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	client, err := New(Config{BaseURL: server.URL, Key: NewSecret(canary), Gate: &gate{}})
 	require.NoError(t, err)
@@ -239,6 +270,7 @@ func TestACertificateThatNobodyVouchesForIsRefused(t *testing.T) {
 // A request on a reused connection that breaks before the answer is one that
 // net/http sends a second time by itself, uncounted, if it is let.
 func TestABrokenConnectionIsNotTriedAgainBehindTheGatesBack(t *testing.T) {
+	transport := &http.Transport{} // reuses connections, unlike the client's own
 	var requests atomic.Int32
 	client, ledger := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if requests.Add(1)%2 == 0 {
@@ -246,7 +278,8 @@ func TestABrokenConnectionIsNotTriedAgainBehindTheGatesBack(t *testing.T) {
 			return
 		}
 		answering(with(`{}`))(w, r)
-	})
+	}, func(c *Config) { c.Transport = transport })
+	t.Cleanup(client.Close) // else its idle connection is found leaking
 	for range 5 {
 		_, err := client.Get(t.Context(), company, "k", push.ForTrack)
 		require.NoError(t, err)
@@ -257,7 +290,7 @@ func TestABrokenConnectionIsNotTriedAgainBehindTheGatesBack(t *testing.T) {
 	assert.Len(t, ledger.settled(t), 10)
 }
 
-// filler writes a body of n MiB that is no JSON, compressed or not. Compressed
+// filler writes a body of n MiB that is no JSON, compressed or not; below 0 without end. Compressed
 // it is a gzip stream of n members, of which each is a kilobyte on the wire.
 func filler(t *testing.T, n int, compress bool) http.HandlerFunc {
 	mebibyte := bytes.Repeat([]byte("x"), 1<<20)
@@ -273,7 +306,7 @@ func filler(t *testing.T, n int, compress bool) http.HandlerFunc {
 		if compress {
 			w.Header().Set("Content-Encoding", "gzip")
 		}
-		for range n {
+		for i := 0; i < n || n < 0; i++ {
 			if _, err := w.Write(mebibyte); err != nil {
 				return
 			}
@@ -320,8 +353,11 @@ func TestBodiesAreBoundedAfterDecompression(t *testing.T) {
 			assert.ErrorContains(t, err, fmt.Sprintf("larger than %d MiB", c.limit))
 			assert.Equal(t, 200, ledger.settled(t)[0].Status)
 		}
-		bomb, _ := newClient(t, filler(t, 1024, true)) // a mebibyte on the wire
-		assert.Equal(t, push.KindTooLarge, kindOfError(t, c.ask(t, bomb)))
+		for _, compress := range []bool{true, false} {
+			endless, _ := newClient(t, filler(t, -1, compress))
+			endless.requestTimeout = 5 * time.Second
+			assert.Equal(t, push.KindTooLarge, kindOfError(t, c.ask(t, endless)), "without reading it to its end")
+		}
 		announced, _ := newClient(t, raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"))
 		assert.Equal(t, push.KindTooLarge, kindOfError(t, c.ask(t, announced)), "without reading it")
 	}

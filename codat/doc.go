@@ -28,7 +28,7 @@
 //   - [push.Page.Ordered] is proved, never assumed, and [push.Page.Last] is true
 //     on the final page of a walk that came to its end, and on no other.
 //
-// A Client keeps no state but its idle connections and, for an hour, which
-// companies' lists refuse an order. It starts no goroutine of its own. Failures
-// are [*push.AskError] with a Kind out of [push.Kinds], possibly wrapped.
+// A Client keeps no state but, for an hour, which companies' lists refuse an
+// order; its own transport holds no connection and no goroutine between requests.
+// Failures are [*push.AskError] with a Kind out of [push.Kinds], possibly wrapped.
 package codat

@@ -85,7 +85,6 @@ func serve(t testing.TB, handler http.HandlerFunc, change ...func(*Config)) (*Cl
 	}
 	client, err := New(config)
 	require.NoError(t, err)
-	t.Cleanup(client.Close)
 	return client, ledger
 }
 

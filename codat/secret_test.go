@@ -30,6 +30,7 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 
 	printed := []string{logged.String(), string(encoded), string(text), secret.String(), secret.GoString()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		assert.Equal(t, "[redacted]", fmt.Sprintf(verb, secret))
 		printed = append(printed, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, &secret),
 			fmt.Sprintf(verb, Config{Key: secret}), fmt.Sprintf(verb, client), fmt.Sprintf(verb, *client.base), fmt.Sprintf(verb, client.credential),
 			fmt.Sprintf(verb, client.wire))
@@ -39,7 +40,6 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 		assert.NotContains(t, p, fmt.Sprintf("%x", canary))
 		assert.NotContains(t, p, base64.StdEncoding.EncodeToString([]byte(canary)))
 	}
-	assert.Equal(t, "[redacted]", fmt.Sprintf("%s", secret))
 	assert.Equal(t, `"[redacted]"`, string(must(json.Marshal(secret))))
 }
 

@@ -14,13 +14,16 @@ import (
 
 // newTransport returns the transport of a Client that was given none.
 //
-// It speaks HTTP/1.1: a handful of requests at a time gains nothing from HTTP/2,
-// and only there [unsent] is invisible on the wire. Idle connections are given up
-// early, because one that the server closes first costs a failed request.
+// A connection carries one request. What a broken server sends beyond its answer
+// can then neither be taken for the answer to the next request nor end up in a
+// log line of net/http, which quotes it; and no request fails for a connection
+// that went stale. That costs a handshake per request, which the quota makes
+// rare, and which a resumed TLS session makes cheap.
+//
+// It speaks HTTP/1.1, because only there [unsent] is invisible on the wire.
 func newTransport() *http.Transport {
 	dialer := &net.Dialer{
-		Timeout:   10 * time.Second,
-		KeepAlive: 30 * time.Second,
+		Timeout: 10 * time.Second,
 		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
 			return refuseLinkLocal(network, address)
 		},
@@ -30,11 +33,10 @@ func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil,
 		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		TLSHandshakeTimeout:    10 * time.Second,
 		Protocols:              protocols,
-		MaxIdleConnsPerHost:    16,
-		IdleConnTimeout:        30 * time.Second,
+		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 }
@@ -56,10 +58,11 @@ func (k keyed) RoundTrip(request *http.Request) (*http.Response, error) {
 	return k.next.RoundTrip(request)
 }
 
-// unsent is a request body of no bytes. net/http silently sends a request
-// without a body a second time when its connection breaks before the answer's
-// first byte, though the server may have counted the first; a request whose body
-// it cannot rewind it does not. Over HTTP/1.1 an empty body leaves no trace.
+// unsent is a request body of no bytes. Where a transport reuses connections, as
+// one from outside may, net/http silently sends a request without a body a second
+// time when its connection breaks before the answer's first byte, though the
+// server may have counted the first; a request whose body it cannot rewind it
+// does not. Over HTTP/1.1 an empty body leaves no trace.
 type unsent struct{}
 
 func (unsent) Read([]byte) (int, error) { return 0, io.EOF }

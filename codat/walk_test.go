@@ -132,6 +132,8 @@ func TestOrderIsVerified(t *testing.T) {
 		{"rows without a time take no part", at(9, -1, -1, 8, 7, -1), []bool{false, true, true}},
 		{"rows without a time do not hide a rise", at(8, -1, -1, 9), []bool{false, false}},
 		{"no times at all", at(-1, -1, -1), []bool{false, false}},
+		{"a rise to a record of an earlier page is one within a page", append(at(9, 8, 7), at(9)...), []bool{true, false}},
+		{"a record of an earlier page on top of a page is none", append(at(9, 8), at(-1, 8, 7)[1:]...), []bool{true, true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			list := &codatList{rows: c.rows, ignores: true} // ignores: as they stand
@@ -323,11 +325,11 @@ func TestABodyOverTheLimitIsAskedInSmallerPagesWithoutSkippingARow(t *testing.T)
 	}
 	list := &codatList{rows: all}
 	client, ledger := serve(t, list.ServeHTTP)
-	client.maxListBody = 160_000
+	client.maxListBody = 100_000
 	got := list.walk(t, client, push.ListWalk{PageSize: 15})
 	require.NoError(t, got.err)
 	assert.Equal(t, keysOf(all), got.distinct())
-	assert.Equal(t, []string{"1/15 ordered", "2/15 ordered", "3/7 ordered", "4/7 ordered"}, list.asked(t)[:4])
+	assert.Equal(t, []string{"1/15 ordered", "2/15 ordered", "3/7 ordered", "4/7 ordered", "8/3 ordered"}, list.asked(t)[:5])
 	assert.NotContains(t, ordered(got.pages), false)
 	tooLarge := 0
 	for _, answer := range ledger.settled(t) {
