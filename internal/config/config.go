@@ -22,7 +22,8 @@ type Flags struct {
 	HTTPListen string // --http-listen
 
 	// CheckSchedule says what is wrong with a cron spec, such as a wrapper of
-	// poller.ParseSchedule; nil takes every spec.
+	// poller.ParseSchedule; nil takes every spec. Its error names the spec and what
+	// is allowed; key and origin are put before it.
 	CheckSchedule func(spec string) error
 	// WithoutCompanies lets a command that works on none start with none.
 	WithoutCompanies bool
@@ -31,13 +32,13 @@ type Flags struct {
 	WithoutAPIKey bool
 }
 
-// Config is a whole, checked configuration. Every field is set: to what the user
-// said, or to its default.
+// Config is a whole, checked configuration: each field is what the user said, or
+// else its default.
 type Config struct {
 	// File is the path of the file that was read; empty when there was none.
 	File string
-	// DataDir is where the embedded servers keep their data, absolute. Default
-	// /var/lib/pushwatch for root, else ${XDG_STATE_HOME:-~/.local/state}/pushwatch.
+	// DataDir is where the embedded servers keep their data; empty when it was not
+	// set, for embedded.DefaultDir to tell.
 	DataDir string
 
 	Codat     Codat

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	defaultListen = "127.0.0.1:8080"
+	probeDatabase = 2 * time.Second
+	portsTried    = 100
+)
+
+// check is one line of /readyz.
+type check struct {
+	OK     bool       `json:"ok"`
+	Reason string     `json:"reason"`
+	Since  *time.Time `json:"since"`
+}
+
+func checkOf(ok bool, reason string, since time.Time) check {
+	c := check{OK: ok, Reason: reason}
+	if !since.IsZero() {
+		since = since.UTC()
+		c.Since = &since
+	}
+	return c
+}
+
+// readiness asks every part of the daemon how it is.
+func (d *daemon) readiness(ctx context.Context) (bool, map[string]check) {
+	ctx, cancel := context.WithTimeout(ctx, probeDatabase)
+	defer cancel()
+	now := d.store.Now()
+	checks := map[string]check{
+		"database":  {OK: true},
+		"stream":    checkOf(d.relay.Health()),
+		"freshness": checkOf(d.poller.Freshness(now)),
+		"codat":     checkOf(d.ledger.Health()),
+	}
+	if err := d.store.Ping(ctx); err != nil {
+		checks["database"] = checkOf(false, err.Error(), now)
+	}
+	ready := true
+	for _, c := range checks {
+		ready = ready && c.OK
+	}
+	return ready, checks
+}
+
+// handler serves liveness, readiness and metrics.
+func (d *daemon) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ready, checks := d.readiness(r.Context())
+		w.Header().Set("Content-Type", "application/json")
+		if !ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(struct { // the reader has gone: nothing to do
+			Ready  bool             `json:"ready"`
+			Checks map[string]check `json:"checks"`
+		}{ready, checks})
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// authorised asks for a bearer token where one is configured: on addresses that
+// others can reach. Liveness needs none, so that an orchestrator can probe it.
+func authorised(token string, next http.Handler) http.Handler {
+	if token == "" {
+		return next
+	}
+	want := []byte("Bearer " + token)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/livez" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "a bearer token is needed", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// listen opens the web address. The default port gives way to the next free one;
+// a wanted one that is taken is an error.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", address)
+	if err == nil {
+		return listener, nil
+	}
+	if address != defaultListen {
+		return nil, &serviceError{"http.listen", err}
+	}
+	for port := 8081; port < 8081+portsTried; port++ {
+		if listener, err = lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return listener, nil
+		}
+	}
+	return nil, &serviceError{"http.listen", err}
+}
+
+// serve answers on listener until ctx ends.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	err := server.Shutdown(closing)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	<-ended
+	return err
+}

@@ -1,0 +1,71 @@
+// Command pushwatch watches Codat push operations, keeps their history in
+// PostgreSQL and publishes every change to NATS JetStream. This package only
+// wires the others: one file a command.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(execute(os.Args[1:]))
+}
+
+// execute runs one command and returns the exit code. The first SIGINT or SIGTERM
+// ends its context; the second ends the process at once, by the signal's own
+// default.
+func execute(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pushwatch: "+oneLine(err))
+	}
+	return exitCode(err)
+}
+
+// oneLine returns the error without line breaks and control characters.
+func oneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "pushwatch",
+		Short:         "Watch Codat push operations and publish every change to NATS JetStream",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          usage(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+	})
+	root.AddCommand(newRun(), newDemo(), newCodatsim(), newMigrate(), newVersion())
+	return root
+}
+
+// usage turns a wrong number of arguments into wrong usage.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+		}
+		return nil
+	}
+}

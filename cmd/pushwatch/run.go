@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/pushwatch/pushwatch/codat"
+	"github.com/pushwatch/pushwatch/internal/config"
+	"github.com/pushwatch/pushwatch/internal/embedded"
+	"github.com/pushwatch/pushwatch/poller"
+	"github.com/pushwatch/pushwatch/publisher"
+	"github.com/pushwatch/pushwatch/push"
+	"github.com/pushwatch/pushwatch/store"
+)
+
+func newRun() *cobra.Command {
+	var flags config.Flags
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run the daemon",
+		Long: "Runs the daemon until SIGINT or SIGTERM. Without an external PostgreSQL or NATS it uses its own,\n" +
+			"durable below the data directory.",
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemon(cmd.Context(), flags) },
+	}
+	cmd.Flags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
+	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	cmd.Flags().StringVar(&flags.LogLevel, "log-level", "", "debug, info, warn or error")
+	cmd.Flags().StringVar(&flags.HTTPListen, "http-listen", "", "address of health and metrics, such as 127.0.0.1:8080")
+	return cmd
+}
+
+func checkSchedule(spec string) error {
+	_, err := poller.ParseSchedule(spec)
+	return err
+}
+
+// loadConfig reads the configuration and makes the logger that it asks for.
+func loadConfig(flags config.Flags) (config.Config, *slog.Logger, error) {
+	flags.CheckSchedule = checkSchedule
+	c, warnings, err := config.Load(flags, os.Environ())
+	if err != nil {
+		return config.Config{}, nil, &configError{err}
+	}
+	log := newLogger(c.Log)
+	for _, warning := range warnings {
+		log.Warn("configuration", "warning", warning)
+	}
+	return c, log, nil
+}
+
+// newLogger logs to stderr: for people on a terminal, as JSON elsewhere, unless
+// the configuration says which.
+func newLogger(c config.Log) *slog.Logger {
+	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	switch {
+	case c.Format == "auto" && terminal:
+		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{Level: c.Level, TimeFormat: time.TimeOnly}))
+	case c.Format == "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.Level}))
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.Level}))
+}
+
+// runDaemon starts everything, works until ctx ends, and stops in order.
+func runDaemon(ctx context.Context, flags config.Flags) (err error) {
+	c, log, err := loadConfig(flags)
+	if err != nil {
+		return err
+	}
+	servers, err := startServers(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, servers.stop(detached))
+	}()
+	s, err := resolve(c, servers, log)
+	if err != nil {
+		return err
+	}
+	d, err := connect(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer d.disconnect()
+	address := c.HTTP.Listen
+	if c.HTTP.AnyPort {
+		address = defaultListen
+	}
+	listener, err := listen(ctx, address)
+	if err != nil {
+		return err
+	}
+	if c.HTTP.AnyPort && listener.Addr().String() != address {
+		log.Warn("the default HTTP port is taken", "listen", listener.Addr().String())
+	}
+	web := begin(func(ctx context.Context) error {
+		return serve(ctx, listener, authorised(c.HTTP.Token.Reveal(), d.handler()))
+	})
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	log.Info("running", "version", version(), "companies", len(c.Companies), "http", listener.Addr().String())
+	<-ctx.Done()
+	log.Info("stopping")
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+	defer cancel()
+	if err := errors.Join(d.stop(stopping), web.end(stopping)); err != nil {
+		log.Warn("stopped before everything was finished; nothing is lost", "error", err)
+	}
+	return nil
+}
+
+// servers are the embedded servers that a configuration asks for, if any.
+type servers struct {
+	dir      *embedded.Dir
+	postgres *embedded.Postgres
+	nats     *embedded.NATS
+}
+
+func startServers(ctx context.Context, c config.Config, log *slog.Logger) (_ *servers, err error) {
+	s := &servers{}
+	if c.Postgres.External && c.NATS.External() {
+		return s, nil
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if s.dir, err = embedded.OpenDir(c.DataDir); err != nil {
+		return s, err
+	}
+	databaseURL, natsURL := c.Postgres.URL.Reveal(), c.NATS.URL.Reveal()
+	if !c.Postgres.External {
+		if s.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: s.dir.Path}); err != nil {
+			return s, &serviceError{"embedded PostgreSQL", err}
+		}
+		databaseURL = s.postgres.URL()
+	}
+	if !c.NATS.External() {
+		if s.nats, err = embedded.StartNATS(embedded.NATSConfig{Dir: s.dir.Path, Logger: log}); err != nil {
+			return s, &serviceError{"embedded NATS", err}
+		}
+		natsURL = s.nats.URL()
+	}
+	path, err := s.dir.WriteConnectEnv(databaseURL, natsURL)
+	if err != nil {
+		return s, err
+	}
+	log.Info("embedded servers are up; their addresses are in a file for psql and nats", "file", path)
+	return s, nil
+}
+
+func (s *servers) stop(ctx context.Context) error {
+	var errs []error
+	if s.nats != nil {
+		s.nats.Stop()
+	}
+	if s.postgres != nil {
+		errs = append(errs, s.postgres.Stop(ctx))
+	}
+	if s.dir != nil {
+		errs = append(errs, s.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// resolve turns a configuration into settings.
+func resolve(c config.Config, servers *servers, log *slog.Logger) (settings, error) {
+	s := settings{
+		database: store.Config{URL: c.Postgres.URL.Reveal(), VerifyOnly: c.Postgres.Migrate == "verify",
+			TransactionPooler: c.Postgres.Pooler == "transaction", SubjectPrefix: c.NATS.SubjectPrefix,
+			Redacted: c.Events.Detail == "redacted", PublishBaseline: c.Poll.Baseline == "publish", Logger: log},
+		nats: publisher.DialConfig{URL: c.NATS.URL.Reveal(), CredentialsFile: c.NATS.CredentialsFile, Log: log},
+		stream: publisher.StreamConfig{Name: c.NATS.Stream, SubjectPrefix: c.NATS.SubjectPrefix,
+			Manage: publisher.Manage(c.NATS.Manage), MaxAge: c.NATS.MaxAge, MaxBytes: c.NATS.MaxBytes, Replicas: c.NATS.Replicas},
+		codat:    codat.Config{BaseURL: c.Codat.BaseURL, AllowHTTP: c.Codat.AllowHTTP, Key: codat.NewSecret(c.Codat.APIKey.Reveal())},
+		pageSize: c.Poll.PageSize, reserve: c.Quota.Reserve, horizon: c.AuditHorizon, log: log,
+	}
+	if servers.postgres != nil {
+		s.database.URL = servers.postgres.URL()
+	}
+	if servers.nats != nil {
+		s.nats.URL = servers.nats.URL()
+		if s.stream.MaxBytes == 0 {
+			s.stream.MaxBytes = servers.nats.StreamMaxBytes()
+		}
+	}
+	for _, company := range c.Companies {
+		s.companies = append(s.companies, push.Company{ID: company.ID, Name: company.Name})
+	}
+	for _, schedule := range []struct {
+		to   *poller.Schedule
+		key  string
+		spec string
+	}{{&s.discover, "poll.discover", c.Poll.Discover}, {&s.track, "poll.track", c.Poll.Track}, {&s.sweep, "poll.sweep", c.Poll.Sweep}} {
+		parsed, err := poller.ParseSchedule(schedule.spec)
+		if err != nil {
+			return settings{}, &configError{fmt.Errorf("%s: %w", schedule.key, err)}
+		}
+		*schedule.to = parsed
+	}
+	return s, nil
+}
