@@ -226,11 +226,16 @@ func (d *daemon) settle(ctx context.Context, sim *codatsim.Sim, progress io.Writ
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+	return d.auditAgainst(ctx, truthOf(sim))
+}
+
+// truthOf returns the status that each operation really has.
+func truthOf(sim *codatsim.Sim) map[audit.Operation]string {
 	truth := map[audit.Operation]string{}
 	for _, op := range sim.Truth() {
 		truth[audit.Operation{CompanyID: op.CompanyID, Key: op.Key}] = op.Status
 	}
-	return d.auditAgainst(ctx, truth)
+	return truth
 }
 
 var _ http.Handler = (*codatsim.Sim)(nil)
