@@ -21,6 +21,10 @@ build: ## build bin/pushwatch
 test: postgres ## run the whole test suite, against a PostgreSQL and a NATS server of its own
 	$(GO) test $(TEST_FLAGS) ./...
 
+.PHONY: demo
+demo: postgres build ## run everything on this machine until Ctrl-C, or for DEMO_FOR=30s
+	@bin/pushwatch demo $(if $(DEMO_FOR),--for $(DEMO_FOR))
+
 .PHONY: lint
 lint: ## format, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -30,3 +34,4 @@ lint: ## format, vet and staticcheck
 
 .PHONY: check
 check: lint test ## what CI runs
+	$(MAKE) demo DEMO_FOR=30s
