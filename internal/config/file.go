@@ -35,7 +35,6 @@ type file struct {
 	known     []string // every key
 	values    map[string]value
 	companies []company
-	listed    bool // companies are given
 }
 
 // company is a company and where it is given.
@@ -95,7 +94,7 @@ func (f *file) read(source string) error {
 		return nil
 	}
 	if len(parsed.Docs) > 1 {
-		return failf(f.at(parsed.Docs[1].GetToken()), "a second document begins; a configuration is one document")
+		return failf(f.at(begin(parsed.Docs[1])), "a second document begins; a configuration is one document")
 	}
 	return f.takeSection("", parsed.Docs[0].Body)
 }
@@ -142,7 +141,7 @@ func (f *file) syntaxError(err error) error {
 	}
 	message := syntax.GetMessage()
 	switch {
-	case strings.Contains(message, `'\t'`):
+	case strings.Contains(message, "'\t'"):
 		message = "indented with a tab; use spaces"
 	case strings.Contains(message, "reserved character"):
 		message += "; quote a value that begins with it"
@@ -161,6 +160,9 @@ func (f *file) takeSection(path string, node ast.Node) error {
 	for _, entry := range entries {
 		name, at := scalarText(entry.Key), entry.Key.GetToken()
 		key := path + name
+		if key == "data_dir" {
+			return failf(f.at(at), "unknown key %q; the data directory is set by --data-dir or PUSHWATCH_DATA_DIR", key)
+		}
 		if !f.isKey(key) && !f.isSection(key) {
 			return failf(f.at(at), "unknown key %q; the nearest is %q", key, nearestKey(key, f.known))
 		}
@@ -184,7 +186,7 @@ func (f *file) take(key string, node ast.Node) error {
 	case f.isSection(key):
 		return f.takeSection(key+".", node)
 	case !isScalar(node):
-		return failf(f.at(node.GetToken()), "%s: wanted a single value", key)
+		return failf(f.at(begin(node)), "%s: wanted a single value", key)
 	}
 	f.values[key] = value{scalarText(node), f.at(node.GetToken())}
 	return nil
@@ -193,11 +195,10 @@ func (f *file) take(key string, node ast.Node) error {
 func (f *file) takeCompanies(node ast.Node) error {
 	list, ok := node.(*ast.SequenceNode)
 	if !ok {
-		return failf(f.at(node.GetToken()), "%s: wanted a list of companies, each with an id", companiesKey)
+		return failf(f.at(begin(node)), "%s: wanted a list of companies, each with an id", companiesKey)
 	}
-	f.listed = true
 	for i, item := range list.Values {
-		c := company{origin: f.at(item.GetToken())}
+		c := company{origin: f.at(begin(item))}
 		entries, err := f.entries(item, fmt.Sprintf("%s[%d].", companiesKey, i))
 		if err != nil {
 			return err
@@ -243,13 +244,31 @@ func (f *file) entries(node ast.Node, path string) ([]*ast.MappingValueNode, err
 	if path != "" {
 		where = strings.TrimSuffix(path, ".")
 	}
-	return nil, failf(f.at(node.GetToken()), "%s: wanted keys and values", where)
+	return nil, failf(f.at(begin(node)), "%s: wanted keys and values", where)
 }
 
 func (f *file) isKey(key string) bool { return slices.Contains(f.known, key) }
 
 func (f *file) isSection(key string) bool {
 	return slices.ContainsFunc(f.known, func(k string) bool { return strings.HasPrefix(k, key+".") })
+}
+
+// begin returns the token at which a node begins; that of a mapping in the parser's
+// eyes is its first colon.
+func begin(node ast.Node) *token.Token {
+	switch n := node.(type) {
+	case *ast.DocumentNode:
+		if n.Body != nil {
+			return begin(n.Body)
+		}
+	case *ast.MappingNode:
+		if len(n.Values) > 0 && !n.IsFlowStyle {
+			return n.Values[0].Key.GetToken()
+		}
+	case *ast.MappingValueNode:
+		return n.Key.GetToken()
+	}
+	return node.GetToken()
 }
 
 func isScalar(node ast.Node) bool {

@@ -111,8 +111,9 @@ func (l *loader) flag(name string) string {
 func (l *loader) readVariables(environ []string) map[string]string {
 	variables := make(map[string]string, len(environ))
 	for _, entry := range environ {
-		name, text, _ := strings.Cut(entry, "=")
-		variables[name] = text
+		if name, text, _ := strings.Cut(entry, "="); name != "" {
+			variables[name] = text
+		}
 	}
 	return variables
 }
