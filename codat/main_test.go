@@ -157,6 +157,7 @@ type codatList struct {
 	answer   func(request int, w http.ResponseWriter) bool // true: it answered itself
 	noLinks  bool
 	noSize   bool
+	extra    bool // one record more on each page than its size
 	stuck    bool // gives page 1 whatever is asked
 	queries  []string
 	requests int
@@ -197,6 +198,9 @@ func (l *codatList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	results := []json.RawMessage{}
 	for _, r := range ordered[from:to] {
 		results = append(results, r.json())
+	}
+	if l.extra {
+		results = append(results, json.RawMessage(fmt.Sprintf(`{"status":%d}`, l.requests)))
 	}
 	links := map[string]any{"self": map[string]string{"href": "/companies"}}
 	if to < len(ordered) || l.stuck {

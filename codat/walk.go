@@ -139,14 +139,14 @@ func (w *walk) take(got listing) (push.Page, error) {
 }
 
 // granted returns the page size that a listing was cut to: the one that it tells,
-// unless its own records belie it. A size above the asked one is only believed of
-// a page that holds more than was asked, because believing it of another would
-// pass over rows.
+// however many records it holds, because a size too small only reads rows again.
+// A size above the asked one is believed of a page that holds more than was asked,
+// and of no other, because it would pass over rows.
 func (l listing) granted(asked int) int {
-	if l.size > 0 && l.size >= l.items && (l.size <= asked || l.items > asked) {
+	if l.size > 0 && (l.size <= asked || l.items > asked) {
 		return l.size
 	}
-	return max(asked, l.items)
+	return asked
 }
 
 // see takes in the page's records and reports whether any is new to the walk.

@@ -278,6 +278,24 @@ func TestTheSizeThatTheServerGrantsIsUsedFromThenOn(t *testing.T) {
 	assert.Equal(t, 40, got.pages[0].Size)
 }
 
+func TestAPageThatHoldsMoreThanItsSizeDoesNotMoveTheNextOne(t *testing.T) {
+	for _, c := range []struct {
+		maxSize, minSize int
+		asked            []string
+	}{
+		{asked: []string{"1/10 ordered", "2/10 ordered", "3/10 ordered"}},
+		{maxSize: 8, asked: []string{"1/10 ordered", "2/8 ordered", "3/8 ordered", "4/8 ordered"}},
+		{minSize: 15, asked: []string{"1/10 ordered", "2/15 ordered"}},
+	} {
+		list := &codatList{rows: rows(30), extra: true, maxSize: c.maxSize, minSize: c.minSize}
+		client, _ := serve(t, list.ServeHTTP)
+		got := list.walk(t, client, push.ListWalk{PageSize: 10})
+		require.NoError(t, got.err)
+		assert.Equal(t, keysOf(list.rows), got.distinct())
+		assert.Equal(t, c.asked, list.asked(t))
+	}
+}
+
 func TestAServerThatGrantsLessFromSomePageOnHidesNoRow(t *testing.T) {
 	list := &codatList{rows: rows(30), before: func(request int, l *codatList) {
 		if request == 3 {
@@ -476,6 +494,7 @@ func TestEveryWalkYieldsEveryKey(t *testing.T) {
 			refuses: rapid.Bool().Draw(rt, "refuses"),
 			ignores: rapid.Bool().Draw(rt, "ignores"),
 			noSize:  rapid.Bool().Draw(rt, "noSize"),
+			extra:   rapid.Bool().Draw(rt, "extra"),
 			before: func(request int, l *codatList) {
 				if request == shrinkAt && shrinkTo > 0 && !l.noSize && (l.maxSize == 0 || shrinkTo < l.maxSize) {
 					l.maxSize = shrinkTo
