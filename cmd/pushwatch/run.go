@@ -62,7 +62,7 @@ func newLogger(c config.Log) *slog.Logger {
 	terminal := term.IsTerminal(int(os.Stderr.Fd()))
 	switch {
 	case c.Format == "auto" && terminal:
-		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{Level: c.Level, TimeFormat: time.TimeOnly}))
+		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: c.Level, TimeFormat: time.TimeOnly}))
 	case c.Format == "text":
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.Level}))
 	}
