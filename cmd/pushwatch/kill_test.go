@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -35,27 +36,47 @@ const kills = 100
 // compares the simulator's truth with database and stream.
 func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 	w := newWorld(t)
+	report, last := w.killAndAudit(t, kills)
+	require.NoError(t, last.Process.Signal(os.Interrupt))
+	require.NoError(t, last.Wait(), "a graceful stop exits 0")
+	t.Logf("%d kills: %s", kills, report)
+	assert.Greater(t, report.Changes, 500)
+	assert.True(t, report.Sound(), report)
+	storetest.CheckInvariants(t, w.databaseURL)
+	assert.NotContains(t, w.log.String(), w.key, "the API key is in no log")
+}
+
+// TestKillsWithoutTheExpectedSequenceDuplicate is the check of the check: the same
+// kills of a daemon whose relay leaves the expected sequence out. The stream's own
+// deduplication is 100 ms in both tests, so it alone saves nobody.
+func TestKillsWithoutTheExpectedSequenceDuplicate(t *testing.T) {
+	w := newWorld(t, "-tags", "mutant_nocas")
+	report, last := w.killAndAudit(t, kills)
+	require.NoError(t, last.Process.Kill())
+	_ = last.Wait()
+	t.Logf("%d kills without the expected sequence: %s", kills, report)
+	assert.Positive(t, report.Duplicated+report.OutOfOrder)
+}
+
+// killAndAudit kills the daemon n times, leaves the next one in peace for at most
+// a minute, and returns what an audit finds then, with the daemon that still runs.
+func (w *world) killAndAudit(t *testing.T, n int) (report audit.Report, last *exec.Cmd) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range kills {
+	for range n {
 		life := time.Duration(100+random.IntN(500)) * time.Millisecond
 		cmd := w.daemon(t)
 		timer := time.AfterFunc(life, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		timer.Stop()
 	}
-	last := w.daemon(t)
-	var report audit.Report
+	last = w.daemon(t)
 	w.sim.Freeze()
-	require.Eventually(t, func() bool {
+	settled := func() bool {
 		report = w.audit(t)
-		return report.Sound()
-	}, time.Minute, time.Second, "after a quiet minute: %s", &report)
-	require.NoError(t, last.Process.Signal(os.Interrupt))
-	require.NoError(t, last.Wait(), "a graceful stop exits 0")
-	t.Logf("%d kills: %s", kills, report)
-	assert.Greater(t, report.Changes, 500)
-	storetest.CheckInvariants(t, w.databaseURL)
-	assert.NotContains(t, w.log.String(), w.key, "the API key is in no log")
+		return report.Lost == 0
+	}
+	require.Eventually(t, settled, time.Minute, time.Second, "operations are still lost after a quiet minute")
+	return report, last
 }
 
 // world is everything around the daemon that is not killed.
@@ -66,15 +87,16 @@ type world struct {
 	log                                         bytes.Buffer
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, buildFlags ...string) *world {
 	w := &world{binary: filepath.Join(t.TempDir(), "pushwatch"), databaseURL: server.URL(t), key: "canary-5f3a9c"}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", w.binary, ".")
+	build := exec.CommandContext(t.Context(), "go", append(append([]string{"build"}, buildFlags...), "-o", w.binary, ".")...)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	broker, err := embedded.StartNATS(embedded.NATSConfig{Dir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(broker.Stop)
 	w.natsURL = broker.URL()
+	w.makeStream(t)
 	companies := codatsim.MakeCompanies(7, 4)
 	w.sim, err = codatsim.New(codatsim.Config{Seed: 7, Companies: companies, Key: w.key, Rate: 120, History: 20, DayLimit: 1 << 30})
 	require.NoError(t, err)
@@ -85,6 +107,18 @@ func newWorld(t *testing.T) *world {
 		w.companies = append(w.companies, c.ID)
 	}
 	return w
+}
+
+// makeStream makes the stream beforehand, with a short memory for message ids.
+func (w *world) makeStream(t *testing.T) {
+	nc, err := publisher.Dial(t.Context(), publisher.DialConfig{URL: w.natsURL})
+	require.NoError(t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "CODAT_PUSH", Subjects: []string{"codat.push.>"},
+		Duplicates: 100 * time.Millisecond, Discard: jetstream.DiscardNew})
+	require.NoError(t, err)
 }
 
 // daemon starts the daemon; the test ends it.
