@@ -87,13 +87,13 @@ func (s *Stream) publish(attempts []attempt, cas bool, timeout time.Duration) []
 func (s *Stream) message(a attempt, reply string, cas bool) *nats.Msg {
 	header := make(nats.Header, len(a.pending.Header)+4)
 	for name, value := range a.pending.Header {
-		header[name] = []string{value} // as they are spelt: Set would capitalise them
+		header.Set(name, value)
 	}
-	header[jetstream.MsgIDHeader] = []string{a.pending.ID}
-	header[jetstream.ExpectedStreamHeader] = []string{s.want.Name}
+	header.Set(jetstream.MsgIDHeader, a.pending.ID)
+	header.Set(jetstream.ExpectedStreamHeader, s.want.Name)
 	if cas {
-		header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(a.after, 10)}
-		header[jetstream.ExpectedLastSubjSeqSubjHeader] = []string{a.pending.Filter}
+		header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(a.after, 10))
+		header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, a.pending.Filter)
 	}
 	return &nats.Msg{Subject: a.pending.Subject, Reply: reply, Header: header, Data: a.pending.Data}
 }

@@ -29,14 +29,7 @@ func (r *Relay) Run(ctx context.Context) error {
 			break // what went wrong was the end
 		}
 		r.health.report(ctx, r.log, r.now(), err)
-		switch {
-		case err == nil:
-			failures = 0
-		case result.progressed():
-			failures = 1 // some events fail, the others need not wait long
-		default:
-			failures++
-		}
+		failures = inARow(failures, result, err)
 		switch {
 		case failures > 0:
 			pause(ctx, backoff(failures), nil)
@@ -45,6 +38,18 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// inARow returns how many runs have failed in a row, after another one. Where
+// some events fail and others do not, those need not wait long.
+func inARow(failures int, result Result, err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case result.progressed():
+		return 1
+	}
+	return failures + 1
 }
 
 // Wake makes [Relay.Run] look at the outbox soon. It never blocks; calls while

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -218,6 +219,32 @@ func TestBackoffGrowsUnderItsCap(t *testing.T) {
 		}
 	}
 	assert.Greater(t, longest, longestBackoff/2)
+}
+
+func TestOneEventThatFailsDoesNotSlowTheOthersDown(t *testing.T) {
+	failure := errors.New("unknown answer")
+	assert.Equal(t, 8, inARow(7, Result{Taken: 5}, failure))
+	assert.Equal(t, 1, inARow(7, Result{Taken: 5, Recorded: 4}, failure))
+	assert.Equal(t, 0, inARow(7, Result{}, nil))
+}
+
+func TestABrokenConnectionEndsTheWaitForAcknowledgements(t *testing.T) {
+	b := startBroker(t)
+	p := startProxy(t, b.address())
+	o := newOutbox()
+	o.fill(20, 1)
+	r := newRelay(t, ensure(t, dial(t, p.url())), o, func(c *Config) { c.AckTimeout = time.Hour })
+	p.breakingAt(everyAcknowledgement)
+	done := make(chan error, 1)
+
+	go func() { _, err := r.RunOnce(t.Context()); done <- err }()
+
+	select {
+	case err := <-done:
+		require.ErrorIs(t, err, nats.ErrDisconnected)
+	case <-time.After(20 * time.Second):
+		require.FailNow(t, "still waiting")
+	}
 }
 
 func TestHealthTellsTroubleAndItsBeginningAndLogsChangesAlone(t *testing.T) {
