@@ -18,7 +18,7 @@ import (
 
 const (
 	largestFile  = 1 << 20
-	deepestFlow  = 8   // brackets and dashes inside one another
+	deepestFlow  = 8   // brackets inside one another
 	mostKeys     = 200 // beside those of companies: the parser is quadratic in them
 	keysOfAnItem = 2
 )
@@ -94,14 +94,14 @@ func (f *file) read(source string) error {
 		return nil
 	}
 	if len(parsed.Docs) > 1 {
-		return failf(f.at(begin(parsed.Docs[1])), "a second document begins; a configuration is one document")
+		return failf(f.at(parsed.Docs[1].Start), "a second document begins; a configuration is one document")
 	}
 	return f.takeSection("", parsed.Docs[0].Body)
 }
 
 func (f *file) checkTokens(tokens token.Tokens) error {
 	depth, keys, items := 0, 0, 0
-	line, dashes := 0, 0
+	var before token.Type
 	for _, t := range tokens {
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
@@ -113,10 +113,9 @@ func (f *file) checkTokens(tokens token.Tokens) error {
 		case token.SequenceEndType, token.MappingEndType:
 			depth--
 		case token.SequenceEntryType:
-			if t.Position.Line != line {
-				line, dashes = t.Position.Line, 0
+			if before == t.Type {
+				return failf(f.at(t), "a dash behind a dash; every item of a list must hold something")
 			}
-			dashes++
 			items++
 		case token.MappingValueType:
 			keys++
@@ -124,12 +123,13 @@ func (f *file) checkTokens(tokens token.Tokens) error {
 		if t.Type == token.MappingStartType {
 			items++
 		}
-		if depth+dashes > deepestFlow {
+		if depth > deepestFlow {
 			return failf(f.at(t), "nested too deeply")
 		}
 		if keys > mostKeys+keysOfAnItem*items {
 			return failf(f.at(t), "more keys than a configuration has")
 		}
+		before = t.Type
 	}
 	return nil
 }
@@ -257,10 +257,6 @@ func (f *file) isSection(key string) bool {
 // eyes is its first colon.
 func begin(node ast.Node) *token.Token {
 	switch n := node.(type) {
-	case *ast.DocumentNode:
-		if n.Body != nil {
-			return begin(n.Body)
-		}
 	case *ast.MappingNode:
 		if len(n.Values) > 0 && !n.IsFlowStyle {
 			return n.Values[0].Key.GetToken()
