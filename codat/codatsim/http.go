@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -36,7 +37,8 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ticket := s.ledger.enter(req, authorised)
 	req.Ordinal = ticket.ordinal
 	status := 0
-	defer func() { s.ledger.leave(req, status) }()
+	leave := sync.OnceFunc(func() { s.ledger.leave(req, status) })
+	defer leave()
 
 	header := w.Header()
 	header.Set("Date", req.At.Format(http.TimeFormat))
@@ -67,6 +69,11 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if _, reset := hit.land(Reset); !reset {
 		status = a.status
+	}
+	if _, slow := hit.land(SlowBody); !slow {
+		// The client may ask again the moment it has the last byte, which is
+		// before this function returns: its place must be free by then.
+		leave()
 	}
 	a.deliver(r.Context(), w, hit)
 }
