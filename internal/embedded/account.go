@@ -1,100 +1,168 @@
 package embedded
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 )
 
-// account is the user that PostgreSQL runs as. PostgreSQL refuses to run as root.
+const shortProgram = 10 * time.Second // bound for programs that only answer a question
+
+// account is the user that PostgreSQL runs as.
 type account struct {
 	name     string
 	uid, gid int
+	groups   []uint32
 	drop     bool // we are root and must become this user
 }
 
-// findAccount returns this process's user, or for root the user postgres, else
-// nobody.
-func findAccount() (account, error) {
+// accountFor returns the user that runs the cluster: for a plain user itself, for
+// root the owner of an existing cluster, else postgres, else nobody.
+func accountFor(cluster string) (account, error) {
+	owner, exists := ownerOf(cluster)
 	if uid := os.Geteuid(); uid != 0 {
-		name := strconv.Itoa(uid)
-		if u, err := user.LookupId(name); err == nil {
-			name = u.Username
+		if exists && owner != uid {
+			return account{}, fmt.Errorf("cluster %s belongs to user %s: run pushwatch as that user, or give another --data-dir",
+				cluster, userName(owner))
 		}
-		return account{name: name, uid: uid, gid: os.Getegid()}, nil
+		return account{name: userName(uid), uid: uid, gid: os.Getegid()}, nil
+	}
+	if exists && owner != 0 {
+		u, err := user.LookupId(strconv.Itoa(owner))
+		if err != nil {
+			return account{}, fmt.Errorf("cluster %s belongs to uid %d, which is no user of this machine: type: chown -R postgres %s",
+				cluster, owner, cluster)
+		}
+		return dropTo(u)
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
 		if err != nil {
 			continue
 		}
-		uid, err1 := strconv.Atoi(u.Uid)
-		gid, err2 := strconv.Atoi(u.Gid)
-		if err1 == nil && err2 == nil {
-			return account{name: name, uid: uid, gid: gid, drop: true}, nil
+		if exists {
+			return account{}, fmt.Errorf("cluster %s belongs to root, as whom PostgreSQL refuses to run: type: chown -R %s %s",
+				cluster, name, cluster)
+		}
+		return dropTo(u)
+	}
+	return account{}, errors.New("PostgreSQL refuses to run as root, and this machine has no user postgres or nobody to run it as: " +
+		"type: useradd --system postgres, or run pushwatch as another user")
+}
+
+func dropTo(u *user.User) (account, error) {
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err := errors.Join(err1, err2); err != nil {
+		return account{}, fmt.Errorf("user %s: %w", u.Username, err)
+	}
+	a := account{name: u.Username, uid: uid, gid: gid, drop: true}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return a, nil // its own group is enough
+	}
+	for _, id := range ids {
+		if n, err := strconv.ParseUint(id, 10, 32); err == nil {
+			a.groups = append(a.groups, uint32(n))
 		}
 	}
-	return account{}, fmt.Errorf("PostgreSQL refuses to run as root, and there is no user postgres or nobody to run it as: " +
-		"run pushwatch as another user")
+	return a, nil
 }
 
-// attributes puts a program into a session of its own, so that Ctrl-C at our
-// terminal does not reach it, and under the account.
-func (a account) attributes() *syscall.SysProcAttr {
-	attributes := &syscall.SysProcAttr{Setsid: true}
+// command prepares a program under the account, in a session of its own so that
+// Ctrl-C at our terminal does not reach it, and without our environment: that
+// holds secrets, PG* and a locale.
+func (a account) command(ctx context.Context, dir, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if a.drop {
-		attributes.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid), Groups: a.groups}
 	}
-	return attributes
+	cmd.Env = []string{"LC_ALL=C", "TZ=UTC", "PATH=" + filepath.Dir(program) + ":/usr/bin:/bin"}
+	for _, name := range []string{"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"} {
+		if value := os.Getenv(name); value != "" {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	// A program's children outlive it in its session; they end with it.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
 }
 
-// own makes path a directory of the account that nobody else can enter.
+// own makes path a directory that the account alone can enter. Its parent must be
+// one that nobody else can write to.
 func (a account) own(path string) error {
-	if err := os.MkdirAll(path, 0o755); err != nil { // parents must let the account pass
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	if a.drop {
-		if err := os.Chown(path, a.uid, a.gid); err != nil {
+		if err := os.Lchown(path, a.uid, a.gid); err != nil {
 			return err
 		}
 	}
 	return os.Chmod(path, 0o700)
 }
 
-// canEnter refuses a path one of whose parents the account may not pass through.
-func (a account) canEnter(path string) error {
-	if !a.drop {
-		return nil // a plain user meets its own limits when it opens the path
+// admit lets the account pass through dir, our own directory, and refuses one
+// that it cannot reach, naming what is in the way.
+func (a account) admit(ctx context.Context, dir string) error {
+	if !a.drop || a.enters(ctx, dir) {
+		return nil
 	}
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if !a.passes(info) {
-			return fmt.Errorf("user %s, as whom PostgreSQL runs, cannot enter %s (mode %s): "+
-				"choose another --data-dir, or type: chmod o+x %s", a.name, dir, info.Mode().Perm(), dir)
-		}
-		if dir == filepath.Dir(dir) {
-			return nil
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	// The group passes through and cannot list. What lies in dir guards itself.
+	if err := errors.Join(os.Chown(dir, -1, a.gid), os.Chmod(dir, info.Mode().Perm()|0o010)); err != nil {
+		return err
+	}
+	if a.enters(ctx, dir) {
+		return nil
+	}
+	blocking := "/"
+	for _, name := range strings.Split(dir, "/") {
+		blocking = filepath.Join(blocking, name)
+		if !a.enters(ctx, blocking) {
+			break
 		}
 	}
+	return fmt.Errorf("user %s, as whom PostgreSQL runs, cannot enter %s: type: chmod o+x %s, or give another --data-dir",
+		a.name, blocking, shellQuote(blocking))
 }
 
-func (a account) passes(dir os.FileInfo) bool {
-	stat, ok := dir.Sys().(*syscall.Stat_t)
+// enters tries it, because mode bits do not tell of access lists and mounts.
+func (a account) enters(ctx context.Context, dir string) bool {
+	ctx, cancel := context.WithTimeout(ctx, shortProgram)
+	defer cancel()
+	return a.command(ctx, dir, "/bin/sh", "-c", "exit 0").Run() == nil
+}
+
+// ownerOf returns the uid that owns path, and whether there is such a path.
+func ownerOf(path string) (int, bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return true
+		return 0, false
 	}
-	mode := dir.Mode().Perm()
-	switch {
-	case int(stat.Uid) == a.uid:
-		return mode&0o100 != 0
-	case int(stat.Gid) == a.gid:
-		return mode&0o010 != 0
+	return int(stat.Uid), true
+}
+
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
 	}
-	return mode&0o001 != 0
+	return strconv.Itoa(uid)
 }

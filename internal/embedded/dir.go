@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 )
+
+// layoutVersion changes when an older pushwatch must not use a newer directory.
+const layoutVersion = 1
 
 // DefaultDir returns where data is kept when nothing else is said:
 // /var/lib/pushwatch for root, else below XDG_STATE_HOME or ~/.local/state.
@@ -43,75 +45,154 @@ func (e *InUseError) Error() string {
 
 // Dir is a data directory that this process alone uses.
 type Dir struct {
+	// Path is absolute and without symbolic links, as the servers' processes see it.
 	Path string
-	lock *os.File
+
+	lock      *os.File
+	throwAway bool
 }
 
-// OpenDir makes the directory if need be and locks it for the life of this
-// process: the kernel lets go of the lock however the process ends, so there is
-// no stale one. An *InUseError says that another process holds it.
+// OpenDir makes the directory if need be, for this user alone, and locks it for
+// the life of this process: the kernel lets go of the lock however the process
+// ends, so there is no stale one. An *InUseError says that another process holds
+// it; a directory that another user made is refused.
 func OpenDir(path string) (*Dir, error) {
-	path, err := filepath.Abs(path)
+	path, err := makeDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+	if owner, ok := ownerOf(path); ok && owner != os.Geteuid() {
+		return nil, fmt.Errorf("data directory %s belongs to user %s: run pushwatch as that user, or give another --data-dir",
+			path, userName(owner))
 	}
-	if err := ours(path); err != nil {
+	lock, err := lockFile(path, os.O_CREATE)
+	if err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	d := &Dir{Path: path, lock: lock}
+	if err := d.take(); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory: %w", err), lock.Close())
+	}
+	return d, nil
+}
+
+func makeDir(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// lockFile opens and locks the lock file of a data directory.
+func lockFile(path string, flags int) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|syscall.O_NOFOLLOW|flags, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		held, _ := os.ReadFile(lock.Name())
-		pid, _ := strconv.Atoi(strings.TrimSpace(string(held)))
-		return nil, errors.Join(&InUseError{Path: path, PID: pid}, lock.Close())
+	// Programs that we start do not inherit the lock: Go opens with O_CLOEXEC.
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return lock, nil
 	}
-	if err = lock.Truncate(0); err == nil {
-		_, err = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	defer func() { _ = lock.Close() }()
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("lock data directory %s: %w", path, err)
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("data directory: %w", err), lock.Close())
-	}
-	return &Dir{Path: path, lock: lock}, nil
+	return nil, &InUseError{Path: path, PID: firstNumber(lock.Name())}
 }
 
-// ours refuses a directory that another user made.
-func ours(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("data directory: %w", err)
+// take notes who holds the directory and checks that we understand it.
+func (d *Dir) take() error {
+	if err := d.lock.Truncate(0); err != nil {
+		return err
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(stat.Uid) == os.Geteuid() {
-		return nil
+	if _, err := d.lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		return err
 	}
-	owner := strconv.Itoa(int(stat.Uid))
-	if u, err := user.LookupId(owner); err == nil {
-		owner = u.Username
+	version := filepath.Join(d.Path, "version")
+	if _, err := os.Stat(version); errors.Is(err, os.ErrNotExist) {
+		return writeFile(version, strconv.Itoa(layoutVersion)+"\n")
 	}
-	return fmt.Errorf("data directory %s belongs to user %s: run pushwatch as that user, or give another --data-dir", path, owner)
+	if found := firstNumber(version); found != layoutVersion {
+		return fmt.Errorf("%s was laid out by another version of pushwatch (%d, this one knows %d)", d.Path, found, layoutVersion)
+	}
+	return nil
 }
 
-// Close lets another process use the directory.
-func (d *Dir) Close() error { return d.lock.Close() }
+// Close lets another process use the directory, and removes a throw-away one. The
+// servers must have been stopped.
+func (d *Dir) Close() error {
+	var err error
+	if d.throwAway {
+		err = discard(d.Path)
+	}
+	return errors.Join(err, d.lock.Close())
+}
 
-// WriteConnectEnv keeps the addresses of both servers in connect.env, readable
-// by this user alone, for psql and nats; it returns the file's path.
+// WriteConnectEnv keeps the addresses of both servers in connect.env, readable by
+// this user alone, for psql and nats in a shell that reads it with "."; an empty
+// address is left out. It returns the file's path.
 func (d *Dir) WriteConnectEnv(databaseURL, natsURL string) (string, error) {
 	path := filepath.Join(d.Path, "connect.env")
-	text := fmt.Sprintf("# set -a; . %s; set +a\nDATABASE_URL=%s\nNATS_URL=%s\n", shellQuote(path), shellQuote(databaseURL), shellQuote(natsURL))
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
-		return "", fmt.Errorf("write connect.env: %w", err)
+	var text strings.Builder
+	fmt.Fprintf(&text, "# written by pushwatch at every start; in a shell: . %s\n", shellQuote(path))
+	for _, line := range []struct{ name, value string }{{"DATABASE_URL", databaseURL}, {"NATS_URL", natsURL}} {
+		if line.value != "" {
+			fmt.Fprintf(&text, "%s=%s\nexport %s\n", line.name, shellQuote(line.value), line.name)
+		}
 	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := writeFile(path, text.String()); err != nil {
 		return "", fmt.Errorf("write connect.env: %w", err)
 	}
 	return path, nil
 }
 
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// writeFile puts a small file, readable by this user alone, in place at once: if
+// we crash, the old content or the new is there, never half of it.
+func writeFile(path, text string) error {
+	fresh, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = fresh.WriteString(text)
+	err = errors.Join(err, fresh.Sync(), fresh.Close())
+	if err == nil {
+		err = os.Rename(fresh.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(fresh.Name()))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a rename in dir durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// firstNumber returns the number in the first line of a file, 0 when there is none.
+func firstNumber(path string) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	n, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		return 0
+	}
+	return n
+}

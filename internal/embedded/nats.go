@@ -1,8 +1,6 @@
 package embedded
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,32 +8,29 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
 const (
-	natsReady    = 10 * time.Second
-	defaultPort  = 4222
-	portsTried   = 100
-	maxStore     = 64 << 30
-	minStore     = 64 << 20
-	streamShare  = 0.8 // of the store's limit, so that a full stream is refused before a full disk
-	diskShare    = 0.8 // of the free space, for the store's limit
-	maxPortRaces = 5
+	natsReady   = 10 * time.Second
+	defaultPort = 4222
+	portsTried  = 200
 )
 
 // NATSConfig says where the in-process NATS server keeps its data.
 type NATSConfig struct {
-	Dir    string
-	Port   int // wanted; 0: 4222, or the next free one
+	// Dir is a data directory that the caller holds with OpenDir.
+	Dir string
+	// Port is the wanted one and no other; 0: 4222, or the next free one; -1: any.
+	Port int
+	// Logger hears the server's warnings and errors; nil: nobody.
 	Logger *slog.Logger
 }
 
-// NATS is a NATS server with JetStream inside this process.
+// NATS is a NATS server with JetStream inside this process. Its methods may be
+// called from any goroutine.
 type NATS struct {
 	server *server.Server
 	token  string
@@ -44,7 +39,9 @@ type NATS struct {
 
 // StartNATS starts the server and returns when it takes connections. It listens
 // on the loopback alone, asks for a token that is made once and kept in the
-// directory, and syncs every message before it acknowledges it.
+// directory, and syncs every message before it acknowledges it. A write that
+// failed stays with the server until it is stopped and started again: with the
+// Port of the old one its clients find the new one.
 func StartNATS(config NATSConfig) (*NATS, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -55,50 +52,74 @@ func StartNATS(config NATSConfig) (*NATS, error) {
 	}
 	token, err := keptToken(filepath.Join(store, "token"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("NATS token: %w", err)
 	}
-	limit, err := storeLimit(store)
+	limit, err := keptLimit(store)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("size of the NATS store: %w", err)
 	}
-	var last error
-	for range maxPortRaces {
-		port, err := freePort(config.Port)
-		if err != nil {
-			return nil, err
-		}
-		n := &NATS{token: token, limit: limit}
-		if last = n.start(store, port, config.Logger); last == nil {
+	n := &NATS{token: token, limit: limit}
+	first, last := config.Port, config.Port
+	if config.Port == 0 {
+		first, last = defaultPort, defaultPort+portsTried-1
+	}
+	for port := first; port <= last; port++ {
+		err := n.startOn(port, store, config.Logger)
+		if err == nil {
 			return n, nil
 		}
+		// Somebody may take the port after we looked; the next one is tried then.
+		if port < 0 || free(port) {
+			return nil, err
+		}
 	}
-	return nil, last
+	return nil, fmt.Errorf("NATS server: no free port from %d to %d on 127.0.0.1", first, last)
 }
 
-func (n *NATS) start(store string, port int, log *slog.Logger) error {
-	s, err := server.NewServer(&server.Options{
-		ServerName: "pushwatch", Host: "127.0.0.1", Port: port, Authorization: n.token,
-		JetStream: true, StoreDir: store, JetStreamMaxStore: n.limit, SyncAlways: true,
-		NoSigs: true, NoLog: true, DisableShortFirstPing: true,
-	})
+func (n *NATS) startOn(port int, store string, log *slog.Logger) error {
+	if port >= 0 && !free(port) { // a start costs a recovery of the store
+		return fmt.Errorf("NATS server: port %d is taken", port)
+	}
+	return n.launch(port, store, &serverVoice{log: log})
+}
+
+func (n *NATS) launch(port int, store string, voice *serverVoice) error {
+	s, err := server.NewServer(n.options(port, store))
 	if err != nil {
 		return fmt.Errorf("NATS server: %w", err)
 	}
-	s.SetLoggerV2(quiet{log}, false, false, false)
+	s.SetLoggerV2(voice, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(natsReady) {
+	reason := voice.lastWords()
+	if reason == "" && !s.ReadyForConnections(natsReady) {
+		reason = fmt.Sprintf("not ready within %s", natsReady)
+	}
+	if reason != "" {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return fmt.Errorf("NATS server: not ready on port %d after %s", port, natsReady)
+		return fmt.Errorf("NATS server on port %d: %s", port, reason)
 	}
 	n.server = s
 	return nil
 }
 
-// URL returns the server's address with its token.
+func (n *NATS) options(port int, store string) *server.Options {
+	return &server.Options{
+		ServerName: "pushwatch", Host: "127.0.0.1", Port: port, Authorization: n.token,
+		JetStream: true, StoreDir: store, SyncAlways: true,
+		// Explicit: a limit that the server computes is met as a full disk.
+		JetStreamMaxStore: n.limit, JetStreamMaxMemory: 64 << 20,
+		NoSigs: true, NoLog: true, DisableShortFirstPing: true,
+	}
+}
+
+// URL returns the server's address with its token, which is a secret.
 func (n *NATS) URL() string {
 	return (&url.URL{Scheme: "nats", User: url.User(n.token), Host: n.server.Addr().String()}).String()
 }
+
+// Address returns the server's address without its token, for logs and people.
+func (n *NATS) Address() string { return "nats://" + n.server.Addr().String() }
 
 // Port returns the port that the server listens on.
 func (n *NATS) Port() int {
@@ -108,18 +129,17 @@ func (n *NATS) Port() int {
 	return 0
 }
 
-// StreamMaxBytes returns how large one stream may grow: less than the store, and
-// the store less than the disk.
-func (n *NATS) StreamMaxBytes() int64 { return int64(float64(n.limit) * streamShare) }
+// StreamMaxBytes returns how many bytes the one stream may take: 80 % of the
+// store, so that a full stream is refused cleanly before the store is.
+func (n *NATS) StreamMaxBytes() int64 { return n.limit / 5 * 4 }
 
-// Healthy returns nil while JetStream takes messages. A write that failed, say
-// for a full disk, stays with the server until it is restarted.
+// Healthy returns nil while JetStream takes messages, else why not. A write that
+// failed, say for a full disk, is reported until the server is started again.
 func (n *NATS) Healthy() error {
-	if !n.server.Running() {
-		return errors.New("NATS server has ended")
+	if !n.server.Running() || !n.server.JetStreamEnabled() {
+		return errors.New("NATS server: JetStream does not run")
 	}
-	status := n.server.Healthz(&server.HealthzOptions{})
-	if status.Status != "ok" {
+	if status := n.server.Healthz(nil); status.Status != "ok" {
 		return fmt.Errorf("NATS server: %s", status.Error)
 	}
 	return nil
@@ -131,66 +151,7 @@ func (n *NATS) Stop() {
 	n.server.WaitForShutdown()
 }
 
-// keptToken returns the token in path, made on first use.
-func keptToken(path string) (string, error) {
-	text, err := os.ReadFile(path)
-	if err == nil && len(strings.TrimSpace(string(text))) == 48 {
-		return strings.TrimSpace(string(text)), nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("NATS token: %w", err)
-	}
-	random := make([]byte, 24)
-	if _, err := rand.Read(random); err != nil {
-		return "", fmt.Errorf("NATS token: %w", err)
-	}
-	token := hex.EncodeToString(random)
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("NATS token: %w", err)
-	}
-	return token, nil
-}
-
-// storeLimit sets the store's limit explicitly: one that the server computes
-// itself does not grow with the disk, and is met as a disk error.
-func storeLimit(dir string) (int64, error) {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	free := int64(float64(fs.Bavail) * float64(fs.Bsize) * diskShare)
-	return min(max(free, minStore), maxStore), nil
-}
-
-// freePort returns wanted, or the first free port from 4222 on.
-func freePort(wanted int) (int, error) {
-	first, tried := defaultPort, portsTried
-	if wanted != 0 {
-		first, tried = wanted, 1
-	}
-	var err error
-	for port := first; port < first+tried; port++ {
-		var listener net.Listener
-		listener, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, fmt.Errorf("no free port for NATS: %w", err)
-}
-
-// quiet passes what the server warns of to slog and drops the rest.
-type quiet struct{ log *slog.Logger }
-
-func (q quiet) Noticef(string, ...any) {}
-func (q quiet) Debugf(string, ...any)  {}
-func (q quiet) Tracef(string, ...any)  {}
-func (q quiet) Warnf(format string, args ...any) {
-	q.log.Warn("NATS server", "message", fmt.Sprintf(format, args...))
-}
-func (q quiet) Errorf(format string, args ...any) {
-	q.log.Error("NATS server", "message", fmt.Sprintf(format, args...))
-}
-func (q quiet) Fatalf(format string, args ...any) {
-	q.log.Error("NATS server", "message", fmt.Sprintf(format, args...))
+func free(port int) bool {
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return err == nil && listener.Close() == nil
 }

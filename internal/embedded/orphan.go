@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,118 +12,107 @@ import (
 	"time"
 )
 
-const orphanPatience = 10 * time.Second
+// orphanSilence is how long an orphan may say nothing before it is ended.
+const orphanSilence = 5 * time.Second
 
-// adopt looks for a server that a killed pushwatch left on the cluster. One that
-// answers on our socket with our data directory is taken over; one that does not
-// answer in time is ended, so that a new one can start. It returns whether a
-// server was adopted.
+// pidFile is what a cluster's postmaster.pid tells.
+type pidFile struct {
+	pid     int
+	sockets string
+	status  string // starting, stopping, ready, standby
+}
+
+// adopt looks for a server that a killed pushwatch left on the cluster, and
+// reports whether it took one over. One that starts is waited for; one that stops
+// or does not answer is ended, so that a new one can start.
 func (p *Postgres) adopt(ctx context.Context) (bool, error) {
-	pid := p.recordedPID()
-	if pid == 0 || !p.serves(pid) {
-		// No server. A pid that now belongs to somebody else is nobody's business:
-		// PostgreSQL itself sees that the file is stale.
-		return false, p.dropStalePID(ctx, pid)
+	found, ok := readPIDFile(p.cluster)
+	if !ok {
+		return false, nil
 	}
-	deadline := time.NewTimer(orphanPatience)
-	defer deadline.Stop()
-	for p.serves(pid) {
-		dir, err := p.probe(ctx)
-		if err == nil && p.same(dir) {
-			p.pid, p.exited = pid, nil
-			return true, nil
-		}
-		select {
-		case <-ctx.Done():
-			return false, fmt.Errorf("PostgreSQL of an earlier start (pid %d): %w", pid, ctx.Err())
-		case <-deadline.C:
-			if err := p.end(ctx, pid, syscall.SIGQUIT, syscall.SIGKILL); err != nil {
-				return false, err
+	process, err := os.FindProcess(found.pid)
+	// Looked at after the handle was taken, so that a signal through the handle
+	// reaches this very process or none.
+	if err != nil || !worksIn(found.pid, p.cluster) {
+		return false, p.dropStale(found.pid)
+	}
+	orphan := takeOver(process)
+	if p.answers(ctx, orphan) {
+		p.postmaster = orphan
+		p.config.Logger.Info("took over PostgreSQL from an earlier pushwatch", "pid", found.pid)
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		orphan.letGo()
+		return false, fmt.Errorf("wait for PostgreSQL of an earlier pushwatch (pid %d): %w", found.pid, ctx.Err())
+	}
+	p.config.Logger.Warn("end PostgreSQL of an earlier pushwatch, which takes no sessions", "pid", found.pid)
+	if err := orphan.end(ctx); err != nil {
+		orphan.letGo()
+		return false, err
+	}
+	return false, p.dropStale(found.pid)
+}
+
+// answers waits for an orphan to take sessions on this cluster, and then uses its
+// socket. It returns false when the orphan ends, stops or stays silent.
+func (p *Postgres) answers(ctx context.Context, orphan *postmaster) bool {
+	patience := time.NewTimer(orphanSilence)
+	defer patience.Stop()
+	for {
+		found, ok := readPIDFile(p.cluster)
+		if ok && found.sockets != "" {
+			heard, _ := p.ask(ctx, found.sockets) // no answer is told by what was heard
+			switch {
+			case heard.ready && sameFile(heard.dataDir, p.cluster):
+				p.sockets = found.sockets
+				return true
+			case heard.starting && found.status == "stopping":
+				return false
+			case heard.starting:
+				patience.Reset(orphanSilence)
 			}
-			return false, p.dropStalePID(ctx, pid)
-		case <-time.After(lookAgain):
 		}
-	}
-	return false, nil
-}
-
-// recordedPID returns the pid in postmaster.pid, 0 when there is none.
-func (p *Postgres) recordedPID() int {
-	text, err := os.ReadFile(filepath.Join(p.cluster, "postmaster.pid"))
-	if err != nil {
-		return 0
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid < 2 {
-		return 0
-	}
-	return pid
-}
-
-// dropStalePID removes lock files (postmaster.pid and the socket's) whose pid is no PostgreSQL of this cluster
-// any more but is taken, by a stranger or by a dead process that nobody has
-// reaped: PostgreSQL would take it for its own. They also guard against backends
-// that outlive their server, so they stay until the last of those is gone.
-func (p *Postgres) dropStalePID(ctx context.Context, pid int) error {
-	if pid == 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-		return nil
-	}
-	deadline := time.NewTimer(orphanPatience)
-	defer deadline.Stop()
-	for p.busy() {
 		select {
+		case <-orphan.done:
+			return false
+		case <-patience.C:
+			return false
 		case <-ctx.Done():
-			return fmt.Errorf("backends of an earlier PostgreSQL: %w", ctx.Err())
-		case <-deadline.C:
-			return fmt.Errorf("processes of an earlier PostgreSQL still work in %s: end them", p.cluster)
+			return false
 		case <-time.After(lookAgain):
 		}
 	}
-	for _, stale := range []string{
-		filepath.Join(p.cluster, "postmaster.pid"), filepath.Join(p.sockets, ".s.PGSQL.5432.lock"),
-	} {
+}
+
+// readPIDFile reads postmaster.pid, which PostgreSQL fills line by line.
+func readPIDFile(cluster string) (pidFile, bool) {
+	text, err := os.ReadFile(filepath.Join(cluster, "postmaster.pid"))
+	if err != nil {
+		return pidFile{}, false
+	}
+	lines := append(strings.Split(string(text), "\n"), make([]string, 8)...)
+	// A single-user server writes its pid with a minus sign.
+	pid, err := strconv.Atoi(strings.TrimPrefix(strings.TrimSpace(lines[0]), "-"))
+	if err != nil || pid < 2 {
+		return pidFile{}, false
+	}
+	return pidFile{pid: pid, sockets: strings.TrimSpace(lines[4]), status: strings.TrimSpace(lines[7])}, true
+}
+
+// dropStale removes the lock files of a server that is gone but whose pid is
+// taken, by a stranger or by a dead process that nobody has waited for: PostgreSQL
+// would take it for a server. Backends that outlive their server are not guarded
+// against by these files alone: the shared memory that they hold makes PostgreSQL
+// refuse to start.
+func (p *Postgres) dropStale(pid int) error {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return nil // PostgreSQL sees for itself
+	}
+	for _, stale := range []string{filepath.Join(p.cluster, "postmaster.pid"), filepath.Join(p.sockets, socketName+".lock")} {
 		if err := os.Remove(stale); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("lock file of a server that is gone: %w", err)
 		}
 	}
 	return nil
-}
-
-// busy reports whether any process of PostgreSQL works in this cluster, as far
-// as /proc tells.
-func (p *Postgres) busy() bool {
-	processes, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return false
-	}
-	for _, process := range processes {
-		if pid, err := strconv.Atoi(filepath.Base(process)); err == nil && p.serves(pid) {
-			return true
-		}
-	}
-	return false
-}
-
-// serves reports whether pid is a live postgres that works in this cluster: by
-// its working directory where /proc tells it, else by its command line.
-func (p *Postgres) serves(pid int) bool {
-	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
-		after := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
-		if strings.HasPrefix(strings.TrimSpace(after), "Z") {
-			return false
-		}
-		exe, err1 := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-		cwd, err2 := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-		return err1 == nil && err2 == nil && strings.HasPrefix(filepath.Base(exe), "postgres") && p.same(cwd)
-	}
-	out, err := exec.Command("ps", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
-	return err == nil && strings.Contains(string(out), "postgres") && strings.Contains(string(out), "-D "+p.cluster)
-}
-
-// same reports whether dir is the cluster's directory, under whatever name.
-func (p *Postgres) same(dir string) bool {
-	a, err1 := os.Stat(dir)
-	b, err2 := os.Stat(p.cluster)
-	return err1 == nil && err2 == nil && os.SameFile(a, b)
 }
