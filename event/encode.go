@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/pushwatch/pushwatch/push"
 )
@@ -29,7 +28,7 @@ func New(instance string, op push.Operation, version int64) Event {
 		Event:            Name(op.Status),
 		Version:          version,
 		CompanyID:        op.CompanyID,
-		ConnectionID:     op.ConnectionID,
+		ConnectionID:     optional(op.ConnectionID),
 		DataType:         optional(op.DataType),
 		PushOperationKey: op.Key,
 		Status:           op.Status,
@@ -52,12 +51,20 @@ func optional(s string) *string {
 	return &s
 }
 
+// MaxSize is the largest body of an event, in bytes: far enough below what NATS
+// servers take for headers to fit beside it.
+const MaxSize = 256 << 10
+
 // Encode renders the event as a CloudEvents 1.0 message in binary mode, below
 // prefix. Equal events give equal bytes. The subject's data type token is
 // subjectDataType: that of the operation's first recorded sight, which later
-// sights do not move.
+// sights do not move. An event without company, key, status or name is an error:
+// its subject would be illegal, and no server would ever take it.
 func Encode(prefix, subjectDataType string, e Event) (Message, error) {
-	data, err := json.Marshal(e)
+	if e.CompanyID == "" || e.PushOperationKey == "" || e.Status == "" || e.Event == "" {
+		return Message{}, fmt.Errorf("encode event %s: company id, key, status and event name must not be empty", e.ID)
+	}
+	data, err := body(e)
 	if err != nil {
 		return Message{}, fmt.Errorf("encode event %s: %w", e.ID, err)
 	}
@@ -69,7 +76,7 @@ func Encode(prefix, subjectDataType string, e Event) (Message, error) {
 		"ce-type":            string(e.Type),
 		"ce-subject":         e.PushOperationKey,
 		"ce-time":            e.ObservedAt.String(),
-		"ce-dataschema":      "urn:pushwatch:schema:" + string(e.Type),
+		"ce-dataschema":      SchemaURN(e.Type),
 		"ce-datacontenttype": "application/json",
 		"content-type":       "application/json",
 	}
@@ -81,13 +88,33 @@ func Encode(prefix, subjectDataType string, e Event) (Message, error) {
 	return Message{ID: e.ID, Subject: stem.Subject(e.Event), Filter: stem.Filter(), Header: header, Data: data}, nil
 }
 
+// body renders the event's body. What makes it too large is left out and named:
+// an event that no server takes would hold up its operation for ever, and the
+// rest is in the database.
+func body(e Event) ([]byte, error) {
+	data, err := json.Marshal(e)
+	if err != nil || len(data) <= MaxSize {
+		return data, err
+	}
+	e.Validation, e.Changes, e.Omitted = nil, nil, []string{"validation", "changes"}
+	if data, err = json.Marshal(e); err != nil || len(data) <= MaxSize {
+		return data, err
+	}
+	e.ErrorMessage, e.Omitted = nil, append(e.Omitted, "errorMessage")
+	if data, err = json.Marshal(e); err == nil && len(data) > MaxSize {
+		err = fmt.Errorf("%d bytes without any text, at most %d", len(data), MaxSize)
+	}
+	return data, err
+}
+
 // percentEncode encodes a header value as the CloudEvents NATS protocol binding
-// asks (by reference to section 3.1.3.2 of its HTTP binding): space, double
-// quote, percent and everything outside printable ASCII, as UTF-8 bytes.
+// asks in 3.1.3.2 (the text of the HTTP binding's section of that number): space,
+// double quote, percent and everything outside U+0021 to U+007E, each byte of its
+// UTF-8 as % and two upper-case digits.
 func percentEncode(value string) string {
 	var b strings.Builder
 	for i := 0; i < len(value); i++ {
-		if c := value[i]; c > ' ' && c < utf8.RuneSelf-1 && c != '"' && c != '%' {
+		if c := value[i]; '!' <= c && c <= '~' && c != '"' && c != '%' {
 			b.WriteByte(c)
 		} else {
 			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})

@@ -27,7 +27,7 @@ type Event struct {
 
 	Version          int64   `json:"version"` // counts the operation's events from 1, without gaps
 	CompanyID        string  `json:"companyId"`
-	ConnectionID     string  `json:"connectionId"`
+	ConnectionID     *string `json:"connectionId"`
 	DataType         *string `json:"dataType"`
 	PushOperationKey string  `json:"pushOperationKey"`
 
@@ -53,6 +53,10 @@ type Event struct {
 	Source             push.Source `json:"source"`
 	Baseline           bool        `json:"baseline"`
 	Replay             bool        `json:"replay"`
+
+	// Omitted names the keys that [Encode] left out because the event would have
+	// been larger than [MaxSize]. It is absent from the body otherwise.
+	Omitted []string `json:"omitted,omitempty"`
 }
 
 // Message is an encoded event, ready to be stored in the outbox and published.
