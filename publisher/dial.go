@@ -106,7 +106,8 @@ func (c DialConfig) options() []nats.Option {
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { trouble(err) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			last = ""
-			log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted())
+			// Not the URL: in "nats://token@host" the token is not redacted.
+			log.Info("NATS connection is back", "server", nc.ConnectedAddr())
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { trouble(err) }),
 	}

@@ -56,7 +56,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(), newDemo(), newCodatsim(), newMigrate(), newVersion())
+	root.AddCommand(newRun(), newDemo(), newCheck(), newOptions(), newMigrate(), newCodatsim(), newVersion())
 	return root
 }
 

@@ -4,40 +4,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pushwatch/pushwatch/internal/config"
 	"github.com/pushwatch/pushwatch/store"
 )
 
 func newMigrate() *cobra.Command {
+	flags := config.Flags{WithoutCompanies: true, WithoutAPIKey: true}
 	cmd := &cobra.Command{
 		Use: "migrate", Short: "Bring the database's schema up to date, or show its state",
-		Long: "The database is the one of PUSHWATCH_POSTGRES_URL, DATABASE_URL, or PGHOST and its kin.",
+		Long: "Works on the database that the configuration names; without one on the embedded one.\n" +
+			"'pushwatch run' applies migrations itself unless postgres.migrate is verify.",
 		Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.PersistentFlags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
+	cmd.PersistentFlags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
 	cmd.AddCommand(
 		&cobra.Command{Use: "up", Short: "Apply pending migrations", Args: usage(cobra.NoArgs),
-			RunE: func(cmd *cobra.Command, _ []string) error { return migrate(cmd, true) }},
+			RunE: func(cmd *cobra.Command, _ []string) error { return migrate(cmd, flags, true) }},
 		&cobra.Command{Use: "status", Short: "List migrations and whether they are applied", Args: usage(cobra.NoArgs),
-			RunE: func(cmd *cobra.Command, _ []string) error { return migrate(cmd, false) }},
+			RunE: func(cmd *cobra.Command, _ []string) error { return migrate(cmd, flags, false) }},
 	)
 	return cmd
 }
 
-func migrate(cmd *cobra.Command, apply bool) error {
-	url := os.Getenv("PUSHWATCH_POSTGRES_URL")
-	if url == "" {
-		url = os.Getenv("DATABASE_URL")
+func migrate(cmd *cobra.Command, flags config.Flags, apply bool) error {
+	c, log, err := loadConfig(flags)
+	if err != nil {
+		return err
 	}
-	if url == "" && os.Getenv("PGHOST") == "" && os.Getenv("PGSERVICE") == "" {
-		return &configError{errors.New("no database: set DATABASE_URL, PUSHWATCH_POSTGRES_URL, PGHOST or PGSERVICE")}
+	s, detach, err := attach(cmd.Context(), c, log)
+	if err != nil {
+		return err
 	}
+	defer detach()
 	ctx, cancel := context.WithTimeout(cmd.Context(), startTimeout)
 	defer cancel()
-	all, err := store.Migrate(ctx, store.Config{URL: url}, apply)
+	all, err := store.Migrate(ctx, s.database, apply)
 	var setup *store.SetupError
 	if err != nil && !errors.As(err, &setup) {
 		return &serviceError{"PostgreSQL", err}

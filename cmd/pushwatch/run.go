@@ -49,6 +49,11 @@ func loadConfig(flags config.Flags) (config.Config, *slog.Logger, error) {
 	if err != nil {
 		return config.Config{}, nil, &configError{err}
 	}
+	if c.DataDir == "" {
+		if c.DataDir, err = embedded.DefaultDir(); err != nil {
+			return config.Config{}, nil, &configError{err}
+		}
+	}
 	log := newLogger(c.Log)
 	for _, warning := range warnings {
 		log.Warn("configuration", "warning", warning)

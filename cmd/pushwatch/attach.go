@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/pushwatch/pushwatch/internal/config"
+	"github.com/pushwatch/pushwatch/internal/embedded"
+)
+
+// attach resolves a configuration for a command that works beside a daemon, or
+// while there is none: external servers as they are, embedded ones through the
+// pushwatch that runs them, else started for the time of the command. Detach must
+// be called when the work is done.
+func attach(ctx context.Context, c config.Config, log *slog.Logger) (s settings, detach func(), err error) {
+	s, beside, err := attachRunning(c, log)
+	if err != nil || beside {
+		return s, func() {}, err
+	}
+	started, err := startServers(ctx, c, log)
+	if err != nil {
+		return settings{}, nil, err
+	}
+	detach = func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+		defer cancel()
+		if err := started.stop(stopping); err != nil {
+			log.Warn("embedded servers", "error", err)
+		}
+	}
+	if s, err = resolve(c, started, log); err != nil {
+		detach()
+		return settings{}, nil, err
+	}
+	return s, detach, nil
+}
+
+// attachRunning is attach as far as nothing needs to be started: beside is false
+// when the configuration wants embedded servers and no pushwatch runs them. The
+// address of each that runs is not empty.
+func attachRunning(c config.Config, log *slog.Logger) (s settings, beside bool, err error) {
+	if s, err = resolve(c, &servers{}, log); err != nil || c.Postgres.External && c.NATS.External() {
+		return s, true, err
+	}
+	databaseURL, natsURL, running, err := embedded.Running(c.DataDir)
+	if err != nil || !running {
+		return s, false, err
+	}
+	if !c.Postgres.External {
+		s.database.URL = databaseURL
+	}
+	if !c.NATS.External() {
+		s.nats.URL = natsURL
+	}
+	return s, true, nil
+}
