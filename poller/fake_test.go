@@ -107,6 +107,9 @@ type fakeStore struct {
 	crash       func(push.Record) error // before a record takes effect
 }
 
+// Changed never tells: the fake has one set of companies.
+func (s *fakeStore) Changed() <-chan struct{} { return nil }
+
 func (s *fakeStore) Companies(context.Context) ([]push.Company, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,6 +29,8 @@ type Source interface {
 // concurrent use.
 type Assignments interface {
 	Companies(ctx context.Context) ([]push.Company, error)
+	// Changed returns a channel that is closed when Companies may return others.
+	Changed() <-chan struct{}
 	// MarkAbsent durably keeps a company from being listed before until.
 	MarkAbsent(ctx context.Context, c push.Company, until time.Time) error
 }
@@ -64,8 +66,8 @@ type Config struct {
 
 const (
 	largestPage    = 5000
-	absence        = time.Hour       // before a company that Codat does not know is listed again
-	lookForNew     = 2 * time.Second // how often newly assigned companies are looked for
+	absence        = time.Hour // before a company that Codat does not know is listed again
+	lookAgain      = time.Second
 	freshnessSlack = time.Minute
 	wholeAtOnce    = 4 // companies whose whole history is walked; each holds pages of up to 5,000
 )
@@ -135,7 +137,9 @@ func New(config Config) (*Poller, error) {
 }
 
 // Run ticks until ctx ends, and returns when everything it started has ended. A
-// run that fails or panics is counted and logged; the next tick comes all the same.
+// tick that a company missed, because nobody held it or pushwatch was down, is
+// made up once when the company comes here. A run that fails or panics is counted
+// and logged; the next tick comes all the same.
 func (p *Poller) Run(ctx context.Context) error {
 	var runs sync.WaitGroup
 	defer runs.Wait()
@@ -149,10 +153,12 @@ func (p *Poller) Run(ctx context.Context) error {
 	ticks.Start()
 	defer func() { <-ticks.Stop().Done() }()
 
-	look := time.NewTicker(lookForNew)
-	defer look.Stop()
 	for {
-		if p.takeUp(ctx) {
+		changed := p.config.Assignments.Changed() // before the look, so that no change is missed
+		var again <-chan time.Time
+		if err := p.takeUp(ctx); err != nil {
+			again = time.After(lookAgain) // the jobs meet the same error and tell it
+		} else {
 			start(discover, p.discoverMissed)
 			start(track, p.Track)
 			start(whole, p.sweepMissed)
@@ -160,7 +166,8 @@ func (p *Poller) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-look.C:
+		case <-changed:
+		case <-again:
 		}
 	}
 }
@@ -188,22 +195,21 @@ func (p *Poller) once(ctx context.Context, name job, run func(context.Context) (
 	}
 }
 
-// takeUp notes which companies are assigned, and reports whether any is new here.
-func (p *Poller) takeUp(ctx context.Context) bool {
+// takeUp notes which companies are assigned, and since when.
+func (p *Poller) takeUp(ctx context.Context) error {
 	companies, err := p.config.Assignments.Companies(ctx)
 	if err != nil {
-		return false // the jobs meet the same error and tell it
+		return err
 	}
 	now := p.config.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fresh := false
 	before := p.taken
 	p.taken = make(map[string]time.Time, len(companies))
 	for _, c := range companies {
 		since, known := before[c.ID]
 		if !known {
-			since, fresh = now, true
+			since = now
 		}
 		p.taken[c.ID] = since
 		if c.DiscoveredAt.After(p.looked[c.ID]) {
@@ -211,7 +217,7 @@ func (p *Poller) takeUp(ctx context.Context) bool {
 		}
 	}
 	p.config.Metrics.companies.Set(float64(len(companies)))
-	return fresh
+	return nil
 }
 
 // each works on companies side by side, skipping those that are busy with the

@@ -52,6 +52,10 @@ where company.name is distinct from excluded.name`
 	return nil
 }
 
+// Changed returns a channel that is closed when what Companies returns may have
+// changed: another set of companies, or the same ones under newer fences.
+func (f *Fleet) Changed() <-chan struct{} { return f.leases.Changed() }
+
 // Companies returns the configured companies that are leased here now, with
 // their fences and progress.
 func (f *Fleet) Companies(ctx context.Context) ([]push.Company, error) {

@@ -18,7 +18,8 @@ import (
 const (
 	leaseTerm    = 15 * time.Second
 	renewPeriod  = 5 * time.Second
-	leaseTrusted = 10 * time.Second // two thirds of the term: then work stops until a renewal
+	lookPeriod   = 500 * time.Millisecond // how soon a process that came or went is noticed
+	leaseTrusted = 10 * time.Second       // two thirds of the term: then work stops until a renewal
 )
 
 // ErrFenced says that another process has taken the lease under which a write
@@ -29,6 +30,10 @@ var ErrFenced = errors.New("the lease was taken by another process")
 // buckets. They end by the database's clock 15 s after their last renewal; the
 // holder stops trusting them 10 s after it, by its own monotonic clock. A write
 // that comes later all the same is refused, because a takeover changes the token.
+//
+// All processes on one database share alike: of each class of leases, such as
+// companies, one holds at most its share, rounded up, and gives back the surplus
+// when another process comes.
 type Leases struct {
 	store  *Store
 	holder Holder
@@ -37,7 +42,9 @@ type Leases struct {
 	mu      sync.Mutex            // protects all below
 	wanted  []string              // sorted
 	held    map[string]push.Fence // by lease name
+	peers   []Holder              // other live processes, as of the last look; sorted
 	renewed time.Time             // start of the last renewal, local monotonic clock
+	changed chan struct{}         // closed at the next change of what Held returns
 }
 
 // Leases returns the leases of holder, none yet: see Want and Renew. Log may be nil.
@@ -45,7 +52,7 @@ func (s *Store) Leases(holder Holder, log *slog.Logger) *Leases {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Leases{store: s, holder: holder, log: log, held: map[string]push.Fence{}}
+	return &Leases{store: s, holder: holder, log: log, held: map[string]push.Fence{}, changed: make(chan struct{})}
 }
 
 // Want replaces the names that the next renewal tries to hold.
@@ -59,7 +66,7 @@ func (l *Leases) Want(names []string) {
 func (l *Leases) Held(names ...string) []push.Fence {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.store.Clock.local().Sub(l.renewed) > leaseTrusted {
+	if !l.trusted() {
 		return nil
 	}
 	var fences []push.Fence
@@ -71,10 +78,23 @@ func (l *Leases) Held(names ...string) []push.Fence {
 	return fences
 }
 
+// trusted is called with mu held.
+func (l *Leases) trusted() bool { return l.store.Clock.local().Sub(l.renewed) <= leaseTrusted }
+
+// Changed returns a channel that is closed when a renewal changes what Held
+// returns.
+func (l *Leases) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
 // Run renews until ctx ends, then gives everything back, so that a peer need
-// not wait for the term. A renewal that fails is logged and tried again.
+// not wait for the term. Between renewals it looks whether a process has come or
+// gone, so that what a dead one held is taken within a second of its end. A
+// renewal that fails is logged and tried again.
 func (l *Leases) Run(ctx context.Context) error {
-	ticker := time.NewTicker(renewPeriod)
+	ticker := time.NewTicker(lookPeriod)
 	defer ticker.Stop()
 	failing := false
 	for {
@@ -85,7 +105,7 @@ func (l *Leases) Run(ctx context.Context) error {
 			return l.Release(detached)
 		case <-ticker.C:
 		}
-		err := errors.Join(l.Renew(ctx), l.store.SyncClock(ctx))
+		err := l.look(ctx)
 		if ctx.Err() != nil {
 			continue
 		}
@@ -98,108 +118,69 @@ func (l *Leases) Run(ctx context.Context) error {
 	}
 }
 
-// Renew extends what is held and takes what is wanted and free: never held,
-// given back, expired, or held by a process of this machine that has died.
+// look renews when it is time, or when a process has come or gone.
+func (l *Leases) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, renewPeriod)
+	defer cancel()
+	l.mu.Lock()
+	due := l.store.Clock.local().Sub(l.renewed) >= renewPeriod
+	l.mu.Unlock()
+	if due {
+		return errors.Join(l.Renew(ctx), l.store.SyncClock(ctx))
+	}
+	peers, _, err := l.others(ctx)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	same := slices.Equal(peers, l.peers)
+	l.mu.Unlock()
+	if same {
+		return nil
+	}
+	return l.Renew(ctx)
+}
+
+// Renew extends what is held, gives back what is more than this process's share,
+// and takes up to that share of what is free: never held, given back, expired, or
+// held by a process of this machine that has died.
 func (l *Leases) Renew(ctx context.Context) error {
 	l.mu.Lock()
 	wanted := slices.Clone(l.wanted)
 	l.mu.Unlock()
 	started := l.store.Clock.local()
-	dead, err := l.deadHolders(ctx)
+	peers, dead, err := l.others(ctx)
 	if err != nil {
 		return err
 	}
-	var fences []push.Fence
+	var held map[string]push.Fence
 	err = l.store.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		fences, err = l.take(ctx, tx, wanted, dead)
+		held, err = l.take(ctx, tx, wanted, len(peers)+1, dead)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("renew leases: %w", err)
 	}
-	held := make(map[string]push.Fence, len(fences))
-	for _, fence := range fences {
-		held[fence.Lease] = fence
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for name := range maps.Keys(l.held) {
-		if _, still := held[name]; !still {
-			l.log.Info("lease lost or given up", "lease", name)
-		}
+	if !l.trusted() || !maps.Equal(held, l.held) {
+		l.log.Info("leases changed", "companies", count(held, companyClass), "relay_buckets", count(held, relayClass),
+			"processes", len(peers)+1)
+		close(l.changed)
+		l.changed = make(chan struct{})
 	}
-	l.held, l.renewed = held, started
+	l.held, l.peers, l.renewed = held, peers, started
 	return nil
 }
 
-func (l *Leases) take(ctx context.Context, tx pgx.Tx, wanted, dead []string) ([]push.Fence, error) {
-	// Rows must be there to be locked; one that exists is left as it is.
-	const missing = `
-insert into pushwatch.lease (name, holder, expires_at)
-select name, null, pg_catalog.clock_timestamp()
-from unnest($1::text[]) as wanted(name)
-where not exists (select from pushwatch.lease l where l.name = wanted.name)
-order by name
-on conflict (name) do nothing`
-	if _, err := tx.Exec(ctx, missing, wanted); err != nil {
-		return nil, err
-	}
-	// A takeover locks the row "for update": it waits for every write that is
-	// fenced by this row (they hold it "for key share") and none can begin until
-	// the new token is committed. Locked in name order, so that two processes
-	// that take leases cannot deadlock.
-	const takeOver = `
-with free as (
-    select name from pushwatch.lease
-    where name = any($1::text[]) and holder is distinct from $2::text
-      and (holder is null or expires_at < pg_catalog.clock_timestamp() or holder = any($4::text[]))
-    order by name
-    for update
-)
-update pushwatch.lease l
-set holder = $2::text, token = l.token + 1, expires_at = pg_catalog.clock_timestamp() + $3::interval
-from free where l.name = free.name`
-	if _, err := tx.Exec(ctx, takeOver, wanted, string(l.holder), leaseTerm, dead); err != nil {
-		return nil, err
-	}
-	// A renewal changes no key, so it waits for no fenced write. What is no
-	// longer wanted is given back.
-	const renew = `
-update pushwatch.lease
-set expires_at = case when name = any($1::text[]) then pg_catalog.clock_timestamp() + $3::interval
-                      else pg_catalog.clock_timestamp() end,
-    holder = case when name = any($1::text[]) then holder end
-where holder = $2::text
-returning name, token, holder is not null`
-	rows, err := tx.Query(ctx, renew, wanted, string(l.holder), leaseTerm)
-	if err != nil {
-		return nil, err
-	}
-	var fences []push.Fence
-	var fence push.Fence
-	var kept bool
-	_, err = pgx.ForEachRow(rows, []any{&fence.Lease, &fence.Token, &kept}, func() error {
-		if kept {
-			fences = append(fences, fence)
+func count(held map[string]push.Fence, class string) int {
+	n := 0
+	for name := range held {
+		if classOf(name) == class {
+			n++
 		}
-		return nil
-	})
-	return fences, err
-}
-
-// deadHolders lists the holders of leases that ran on this machine and do no
-// longer, so that a restart after a crash need not wait for the term.
-func (l *Leases) deadHolders(ctx context.Context) ([]string, error) {
-	const q = `select distinct holder from pushwatch.lease where holder is not null and holder <> $1::text`
-	rows, err := l.store.pool.Query(ctx, q, string(l.holder))
-	if err != nil {
-		return nil, fmt.Errorf("list lease holders: %w", err)
 	}
-	holders, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("list lease holders: %w", err)
-	}
-	return slices.DeleteFunc(holders, func(other string) bool { return !Holder(other).dead() }), nil
+	return n
 }
 
 // Release gives every lease of this process back.

@@ -53,31 +53,105 @@ func TestAReleasedLeaseIsFreeAtOnce(t *testing.T) {
 	assert.Len(t, other.Held(name), 1)
 }
 
-func TestARenewalWaitsForNoFencedWriteAndATakeoverDoes(t *testing.T) {
+func TestARenewalWaitsForNoFencedWriteAndATakeoverHappensAfterIt(t *testing.T) {
 	r := newRig(t, store.Config{})
+	name := r.company.Fence.Lease
 	conn, err := pgx.Connect(t.Context(), r.url)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	tx, err := conn.Begin(t.Context())
+	write, err := conn.Begin(t.Context())
 	require.NoError(t, err)
-	_, err = tx.Exec(t.Context(), `select 1 from pushwatch.lease where name = $1 for key share`, r.company.Fence.Lease)
+	_, err = write.Exec(t.Context(), `select 1 from pushwatch.lease where name = $1 for key share`, name)
 	require.NoError(t, err)
 	require.NoError(t, r.leases.Renew(t.Context()))
 
-	_, err = tx.Exec(t.Context(), `select 1`)
-	require.NoError(t, err)
 	require.NoError(t, r.exec(`update pushwatch.lease set expires_at = now() - interval '1 s'`))
 	other := r.Leases(holder("b"), nil)
-	other.Want([]string{r.company.Fence.Lease})
-	taken := make(chan error, 1)
-	go func() { taken <- other.Renew(context.WithoutCancel(t.Context())) }()
-	require.Eventually(t, func() bool {
-		return query[int64](r, `select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`) > 0
-	}, 10*time.Second, 10*time.Millisecond)
-	require.Empty(t, taken)
-	require.NoError(t, tx.Rollback(t.Context()))
-	require.NoError(t, <-taken)
-	assert.Len(t, other.Held(r.company.Fence.Lease), 1)
+	other.Want([]string{name, store.CompanyLease("free")})
+	require.NoError(t, other.Renew(t.Context()), "what is locked is passed over, so that the rest is renewed")
+	assert.Empty(t, other.Held(name))
+	assert.Len(t, other.Held(store.CompanyLease("free")), 1)
+	require.NoError(t, write.Rollback(t.Context()))
+	require.NoError(t, other.Renew(t.Context()))
+	assert.Len(t, other.Held(name), 1)
+}
+
+// A process that is stopped between two statements keeps the locks of its
+// transaction, that of its lease among them.
+func TestTheServerEndsATransactionWhoseProcessWasStopped(t *testing.T) {
+	r := newRig(t, store.Config{})
+	got, err := r.TransactionSetting(t.Context(), "idle_in_transaction_session_timeout")
+	require.NoError(t, err)
+	assert.Equal(t, "10s", got)
+	assert.Equal(t, "0", query[string](r, `select current_setting('idle_in_transaction_session_timeout')`), "for the transaction alone")
+}
+
+func TestProcessesShareAlikeAndASurplusIsGivenBack(t *testing.T) {
+	r := newRig(t, store.Config{})
+	require.NoError(t, r.leases.Release(t.Context()))
+	names := append([]string{"company/1", "company/2", "company/3", "company/4", "company/5"}, store.RelayLeases()...)
+	a, b := r.Leases(holder("a"), nil), r.Leases(holder("b"), nil)
+	for _, l := range []*store.Leases{a, b} {
+		l.Want(names)
+	}
+	renew := func(leases ...*store.Leases) {
+		for _, l := range leases {
+			require.NoError(t, l.Renew(t.Context()))
+		}
+	}
+	renew(a)
+	assert.Len(t, a.Held(names...), len(names), "alone it holds all")
+	changed := a.Changed()
+	renew(b)
+	assert.Empty(t, b.Held(names...), "nothing is taken from a living process")
+	renew(a, b)
+	assert.Len(t, a.Held(names[:5]...), 3)
+	assert.Len(t, b.Held(names[:5]...), 2)
+	assert.Len(t, a.Held(names[5:]...), 32)
+	assert.Len(t, b.Held(names[5:]...), 32)
+	select {
+	case <-changed:
+	default:
+		t.Fatal("the change was not told")
+	}
+	changed = a.Changed()
+	renew(a, b)
+	select {
+	case <-changed:
+		t.Fatal("a change was told where there was none")
+	default:
+	}
+
+	require.NoError(t, r.exec(`update pushwatch.lease set expires_at = now() - interval '1 s' where holder like 'b/%'`))
+	renew(a)
+	assert.Len(t, a.Held(names...), len(names), "the end of a process is taken up by the others")
+}
+
+func TestRunTakesUpWhatADeadProcessHeldAsSoonAsItsTermEnds(t *testing.T) {
+	r := newRig(t, store.Config{})
+	require.NoError(t, r.leases.Release(t.Context()))
+	dead, alive := r.Leases(holder("dead"), nil), r.Leases(holder("alive"), nil)
+	for _, l := range []*store.Leases{dead, alive} {
+		l.Want([]string{"company/1", "company/2"})
+		require.NoError(t, l.Renew(t.Context()))
+	}
+	require.NoError(t, dead.Renew(t.Context()))
+	require.NoError(t, alive.Renew(t.Context()))
+	require.Len(t, alive.Held("company/1", "company/2"), 1)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- alive.Run(ctx) }()
+	changed := alive.Changed()
+	require.NoError(t, r.exec(`update pushwatch.lease set expires_at = now() where holder like 'dead/%'`))
+	select {
+	case <-changed: // a renewal alone would come seconds later; how many, no test can tell on a busy machine
+	case <-time.After(30 * time.Second):
+		t.Fatal("the end of the process was not noticed")
+	}
+	assert.Len(t, alive.Held("company/1", "company/2"), 2)
+	cancel()
+	require.NoError(t, <-ended)
 }
 
 // The child below takes the leases and dies with them; the next process of this

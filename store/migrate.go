@@ -70,7 +70,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	// works on other connections of the pool meanwhile. If we crash here, the
 	// server ends that transaction, and the next process goes on with the first
 	// migration that did not commit: each is one transaction with its version row.
-	err := s.attempt(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.attempt(ctx, `begin`, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock($1::bigint)`, int64(migrationLock)); err != nil {
 			return fmt.Errorf("wait for another process that migrates: %w", err)
 		}

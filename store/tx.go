@@ -27,15 +27,21 @@ func (s *Store) tx(ctx context.Context, fn func(context.Context, pgx.Tx) error) 
 	ctx, cancel := context.WithTimeout(ctx, txTimeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		err := s.attempt(ctx, fn)
+		err := s.attempt(ctx, begin, fn)
 		if err == nil || attempt == txAttempts || !transient(err) {
 			return err
 		}
 	}
 }
 
-func (s *Store) attempt(ctx context.Context, fn func(context.Context, pgx.Tx) error) error {
-	tx, err := s.pool.Begin(ctx)
+// begin bounds how long a process that was stopped, or whose machine is gone, in
+// the middle of a transaction keeps its locks: less than a lease's term, so that
+// whoever takes the lease over finds the rows free. It is set for the transaction
+// alone, because a pooler may lend the session to others.
+const begin = `begin; set local idle_in_transaction_session_timeout = '10s'`
+
+func (s *Store) attempt(ctx context.Context, begin string, fn func(context.Context, pgx.Tx) error) error {
+	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,17 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TransactionSetting returns a setting as it holds in the transactions of the
+// package, for tests.
+func (s *Store) TransactionSetting(ctx context.Context, name string) (string, error) {
+	var value string
+	err := s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `select current_setting($1::text)`, name).Scan(&value)
+	})
+	return value, err
+}
