@@ -240,3 +240,11 @@ func TestASweepWalksEverythingAndOnlyOnceBaselined(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, push.WalkSweep, b.store.finished[len(b.store.finished)-1])
 }
+
+func TestWhatTheLastTrackTickSawIsDueAtTheNext(t *testing.T) {
+	b := newBench(t, 10)
+	_, err := b.poller.Track(t.Context())
+	require.NoError(t, err)
+	assert.Less(t, b.store.duePeriod, time.Minute, "its answer came a little after the tick")
+	assert.Greater(t, b.store.duePeriod, 30*time.Second, "and a list half a period ago makes it not due")
+}

@@ -102,6 +102,7 @@ type fakeStore struct {
 	newest      time.Time
 	progress    time.Time
 	due         []push.Due
+	duePeriod   time.Duration // as last asked for
 	finished    []push.WalkKind
 	absent      time.Time
 	crash       func(push.Record) error // before a record takes effect
@@ -189,9 +190,10 @@ func (s *fakeStore) Record(_ context.Context, r push.Record) (push.Recorded, err
 	return out, nil
 }
 
-func (s *fakeStore) Due(context.Context, []push.Company, time.Time, time.Duration) ([]push.Due, error) {
+func (s *fakeStore) Due(_ context.Context, _ []push.Company, _ time.Time, period time.Duration) ([]push.Due, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.duePeriod = period
 	return s.due, nil
 }
 

@@ -156,11 +156,12 @@ func (p *Poller) Run(ctx context.Context) error {
 	for {
 		changed := p.config.Assignments.Changed() // before the look, so that no change is missed
 		var again <-chan time.Time
-		if err := p.takeUp(ctx); err != nil {
+		fresh, err := p.takeUp(ctx)
+		if err != nil {
 			again = time.After(lookAgain) // the jobs meet the same error and tell it
 		} else {
 			start(discover, p.discoverMissed)
-			start(track, p.Track)
+			start(track, func(ctx context.Context) (Result, error) { return p.trackWhere(ctx, fresh) })
 			start(whole, p.sweepMissed)
 		}
 		select {
@@ -195,11 +196,12 @@ func (p *Poller) once(ctx context.Context, name job, run func(context.Context) (
 	}
 }
 
-// takeUp notes which companies are assigned, and since when.
-func (p *Poller) takeUp(ctx context.Context) error {
+// takeUp notes which companies are assigned, and since when, and tells which are
+// new here.
+func (p *Poller) takeUp(ctx context.Context) (fresh func(companyID string) bool, err error) {
 	companies, err := p.config.Assignments.Companies(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now := p.config.Now()
 	p.mu.Lock()
@@ -217,7 +219,7 @@ func (p *Poller) takeUp(ctx context.Context) error {
 		}
 	}
 	p.config.Metrics.companies.Set(float64(len(companies)))
-	return nil
+	return func(companyID string) bool { _, known := before[companyID]; return !known }, nil
 }
 
 // each works on companies side by side, skipping those that are busy with the

@@ -19,7 +19,8 @@ type Schedule struct {
 var epoch = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // ParseSchedule reads a cron spec: five fields, @hourly and the like, or @every
-// with whole seconds; in UTC unless CRON_TZ=Zone stands before it. It refuses what
+// with whole seconds, which ticks at the multiples of its period since 1970; in UTC
+// unless CRON_TZ=Zone stands before it. It refuses what
 // the library would get wrong: specs that can never fire, that make its parser
 // panic, and @every periods that it would round.
 func ParseSchedule(spec string) (schedule Schedule, err error) {
@@ -34,6 +35,7 @@ func ParseSchedule(spec string) (schedule Schedule, err error) {
 		if err != nil || d < time.Second || d%time.Second != 0 {
 			return Schedule{}, fmt.Errorf("cron spec %q: @every takes a whole number of seconds, 1s or more, as in %q", spec, "@every 90s")
 		}
+		return Schedule{spec: spec, next: every(d)}, nil
 	}
 	parsed, err := cron.ParseStandard(spec)
 	if err != nil {
@@ -43,6 +45,19 @@ func ParseSchedule(spec string) (schedule Schedule, err error) {
 		return Schedule{}, fmt.Errorf("cron spec %q: never fires", spec)
 	}
 	return Schedule{spec: spec, next: parsed}, nil
+}
+
+// every ticks at the multiples of a period since 1970, in UTC. The library counts
+// from the start of the process instead: then no two replicas would tick together,
+// each restart would move the ticks, and a company that changes hands between two
+// ticks would be asked twice.
+type every time.Duration
+
+// Next returns the first tick after t.
+func (e every) Next(t time.Time) time.Time {
+	period := time.Duration(e)
+	tick := time.Unix(0, 0).Add(t.Sub(time.Unix(0, 0)).Truncate(period))
+	return tick.Add(period)
 }
 
 // String returns the spec.

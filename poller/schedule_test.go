@@ -67,3 +67,19 @@ func FuzzParseSchedule(f *testing.F) {
 		}
 	})
 }
+
+func TestEveryTicksAtTheSameMomentsInEveryProcess(t *testing.T) {
+	schedule, err := ParseSchedule("@every 90s")
+	require.NoError(t, err)
+	midnight := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for name, from := range map[string]time.Time{
+		"at a tick":                midnight,
+		"a moment after it":        midnight.Add(time.Nanosecond),
+		"a moment before the next": midnight.Add(90*time.Second - time.Nanosecond),
+		"in another zone":          midnight.Add(30 * time.Second).In(time.FixedZone("", 3600)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, midnight.Add(90*time.Second), schedule.Next(from))
+		})
+	}
+}

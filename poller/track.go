@@ -3,7 +3,9 @@ package poller
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,17 +15,29 @@ import (
 const (
 	listInstead = 5 // due operations on the first page from which one list is cheaper than gets
 	getsAtOnce  = 4 // of one company
+	trackSlack  = 5 * time.Second
 )
 
 // Track asks for unfinished and disputed operations that are due, the youngest
 // first.
 func (p *Poller) Track(ctx context.Context) (Result, error) {
+	return p.trackWhere(ctx, func(string) bool { return true })
+}
+
+func (p *Poller) trackWhere(ctx context.Context, wanted func(companyID string) bool) (Result, error) {
 	companies, err := p.present(ctx)
 	if err != nil {
 		return Result{}, err
 	}
+	companies = slices.DeleteFunc(companies, func(c push.Company) bool { return !wanted(c.ID) })
+	if len(companies) == 0 {
+		return Result{}, nil
+	}
 	now := p.config.Now()
-	due, err := p.config.Recorder.Due(ctx, companies, now, p.config.Track.Period(now))
+	// What the last tick asked for was seen a little after it, and so a little less
+	// than a period ago: without the slack it would be asked at every other tick.
+	period := p.config.Track.Period(now)
+	due, err := p.config.Recorder.Due(ctx, companies, now, period-min(period/10, trackSlack))
 	if err != nil {
 		return Result{}, err
 	}

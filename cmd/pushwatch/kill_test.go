@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,7 +37,7 @@ const kills = 100
 // between the pages of its walks (the page size is 5), then leaves it in peace and
 // compares the simulator's truth with database and stream.
 func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, codatsim.Config{})
 	report, last := w.killAndAudit(t, kills)
 	require.NoError(t, last.Process.Signal(os.Interrupt))
 	require.NoError(t, last.Wait(), "a graceful stop exits 0")
@@ -50,7 +52,7 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 // kills of a daemon whose relay leaves the expected sequence out. The stream's own
 // deduplication is 100 ms in both tests, so it alone saves nobody.
 func TestKillsWithoutTheExpectedSequenceDuplicate(t *testing.T) {
-	w := newWorld(t, "-tags", "mutant_nocas")
+	w := newWorld(t, codatsim.Config{}, "-tags", "mutant_nocas")
 	report, last := w.killAndAudit(t, kills)
 	require.NoError(t, last.Process.Kill())
 	_ = last.Wait()
@@ -71,12 +73,16 @@ func (w *world) killAndAudit(t *testing.T, n int) (report audit.Report, last *ex
 	}
 	last = w.daemon(t)
 	w.sim.Freeze()
-	settled := func() bool {
+	return w.settled(t), last
+}
+
+// settled waits, for at most a minute, until nothing is lost, and returns the audit.
+func (w *world) settled(t *testing.T) (report audit.Report) {
+	require.Eventually(t, func() bool {
 		report = w.audit(t)
 		return report.Lost == 0
-	}
-	require.Eventually(t, settled, time.Minute, time.Second, "operations are still lost after a quiet minute")
-	return report, last
+	}, time.Minute, time.Second, "operations are still lost after a quiet minute")
+	return report
 }
 
 // world is everything around the daemon that is not killed.
@@ -84,26 +90,49 @@ type world struct {
 	binary, databaseURL, natsURL, codatURL, key string
 	companies                                   []string
 	sim                                         *codatsim.Sim
-	log                                         bytes.Buffer
+	log                                         lockedBuffer
 }
 
-func newWorld(t *testing.T, buildFlags ...string) *world {
+// lockedBuffer is written to by several daemons at once.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// newWorld makes a world; what sim leaves out is that of the kill test.
+func newWorld(t *testing.T, sim codatsim.Config, buildFlags ...string) *world {
 	w := &world{binary: filepath.Join(t.TempDir(), "pushwatch"), databaseURL: server.URL(t), key: "canary-5f3a9c"}
 	build := exec.CommandContext(t.Context(), "go", append(append([]string{"build"}, buildFlags...), "-o", w.binary, ".")...)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
-	broker, err := embedded.StartNATS(embedded.NATSConfig{Dir: t.TempDir()})
+	broker, err := embedded.StartNATS(embedded.NATSConfig{Dir: t.TempDir(), Port: -1})
 	require.NoError(t, err)
 	t.Cleanup(broker.Stop)
 	w.natsURL = broker.URL()
 	w.makeStream(t)
-	companies := codatsim.MakeCompanies(7, 4)
-	w.sim, err = codatsim.New(codatsim.Config{Seed: 7, Companies: companies, Key: w.key, Rate: 120, History: 20, DayLimit: 1 << 30})
+	sim.Seed, sim.Key = 7, w.key
+	if sim.Companies == nil {
+		sim.Companies = codatsim.MakeCompanies(7, 4)
+	}
+	sim.Rate, sim.History, sim.DayLimit = cmp.Or(sim.Rate, 120), cmp.Or(sim.History, 20), cmp.Or(sim.DayLimit, 1<<30)
+	w.sim, err = codatsim.New(sim)
 	require.NoError(t, err)
 	api := httptest.NewServer(w.sim)
 	t.Cleanup(api.Close)
 	w.codatURL = api.URL
-	for _, c := range companies {
+	for _, c := range sim.Companies {
 		w.companies = append(w.companies, c.ID)
 	}
 	return w
@@ -121,8 +150,8 @@ func (w *world) makeStream(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// daemon starts the daemon; the test ends it.
-func (w *world) daemon(t *testing.T) *exec.Cmd {
+// daemon starts the daemon, with more environment if wanted; the test ends it.
+func (w *world) daemon(t *testing.T, environ ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), w.binary, "run", "--http-listen", "127.0.0.1:0")
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "DATABASE_URL=" + w.databaseURL, "NATS_URL=" + w.natsURL,
@@ -131,6 +160,7 @@ func (w *world) daemon(t *testing.T) *exec.Cmd {
 		"PUSHWATCH_POLL_DISCOVER=@every 1s", "PUSHWATCH_POLL_TRACK=@every 1s", "PUSHWATCH_POLL_PAGE_SIZE=5",
 		"PUSHWATCH_LOG_FORMAT=text", "PUSHWATCH_LOG_LEVEL=debug", "PUSHWATCH_QUOTA_RESERVE=0",
 	}
+	cmd.Env = append(cmd.Env, environ...) // the last one wins
 	cmd.Stdout, cmd.Stderr = &w.log, &w.log
 	require.NoError(t, cmd.Start())
 	return cmd
