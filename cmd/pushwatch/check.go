@@ -203,7 +203,7 @@ func checkDatabase(ctx context.Context, s settings) (string, error) {
 func checkNATS(ctx context.Context, s settings) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	nc, err := publisher.Dial(ctx, s.nats)
+	nc, err := dial(ctx, s.nats)
 	if err != nil {
 		return "", err
 	}

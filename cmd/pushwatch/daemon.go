@@ -80,7 +80,7 @@ func connect(ctx context.Context, s settings) (_ *daemon, err error) {
 	if d.store, err = openStore(ctx, s.database); err != nil {
 		return nil, err
 	}
-	if d.nats, err = publisher.Dial(ctx, s.nats); err != nil {
+	if d.nats, err = dial(ctx, s.nats); err != nil {
 		return nil, err
 	}
 	stream, warnings, err := publisher.EnsureStream(ctx, d.nats, s.stream)
@@ -114,6 +114,15 @@ func openStore(ctx context.Context, config store.Config) (*store.Store, error) {
 		case <-time.After(retryService):
 		}
 	}
+}
+
+// dial connects to NATS. What is not the service's state is the configuration's.
+func dial(ctx context.Context, config publisher.DialConfig) (*nats.Conn, error) {
+	nc, err := publisher.Dial(ctx, config)
+	if err != nil && !as[*publisher.UnavailableError](err) {
+		return nil, &configError{err}
+	}
+	return nc, err
 }
 
 func (d *daemon) wire(ctx context.Context, stream *publisher.Stream) (err error) {

@@ -28,7 +28,12 @@ import (
 
 var server *storetest.Server
 
-func TestMain(m *testing.M) { storetest.Main(m, func(s *storetest.Server) { server = s }) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(execute(os.Args[1:]))
+	}
+	storetest.Main(m, func(s *storetest.Server) { server = s })
+}
 
 // kills is how often the daemon is killed: 100 times in about a minute.
 const kills = 100
