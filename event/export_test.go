@@ -1,0 +1,4 @@
+package event
+
+// PercentEncode lets tests see how header values are encoded.
+var PercentEncode = percentEncode
