@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/pushwatch/pushwatch/event"
 )
@@ -19,6 +21,28 @@ func TestAnIDTellsItsPartsAgain(t *testing.T) {
 	assert.Equal(t, id, got.Instance+"-"+got.Operation+"-12")
 	other, _ := event.ParseID(event.ID("0badcafe", "company", "other", 12))
 	assert.NotEqual(t, got.Operation, other.Operation)
+}
+
+func TestIDsOfDifferentEventsDiffer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type identity struct {
+			company, key string
+			version      int64
+		}
+		draw := rapid.Custom(func(t *rapid.T) identity {
+			// Few letters, so that one text's end is often another's beginning.
+			text := rapid.StringMatching(`[ab-]{1,4}`)
+			return identity{text.Draw(t, "company"), text.Draw(t, "key"), rapid.Int64Range(1, 12).Draw(t, "version")}
+		})
+		a, b := draw.Draw(t, "a"), draw.Draw(t, "b")
+		idA, idB := event.ID("0badcafe", a.company, a.key, a.version), event.ID("0badcafe", b.company, b.key, b.version)
+		require.Equal(t, a == b, idA == idB)
+		parsed, ok := event.ParseID(idA)
+		require.True(t, ok)
+		require.Equal(t, a.version, parsed.Version)
+		other, _ := event.ParseID(idB)
+		require.Equal(t, a.company == b.company && a.key == b.key, parsed.Operation == other.Operation)
+	})
 }
 
 func TestWhatIDNeverMadeIsNoID(t *testing.T) {
