@@ -16,7 +16,7 @@ import (
 )
 
 // compiled returns the schemas of all types, with formats asserted.
-func compiled(t *testing.T) map[event.Type]*jsonschema.Schema {
+func compiled(t testing.TB) map[event.Type]*jsonschema.Schema {
 	t.Helper()
 	schemas := map[event.Type]*jsonschema.Schema{}
 	for _, typ := range event.Types() {
