@@ -60,7 +60,7 @@ func TestOnAClusterLostAcknowledgementsAndRacingRelaysDuplicateNothing(t *testin
 	require.NoError(t, err)
 	o := newOutbox()
 	o.fill(100, 3)
-	forgetful := &amnesia{outbox: o, seen: map[string]bool{}}
+	forgetful := &amnesia{outbox: o, offered: map[string]int{}}
 	var wg sync.WaitGroup
 	for i := range 2 {
 		p := startProxy(t, nodes[i+1].address())

@@ -15,14 +15,15 @@ import (
 // lossy runs the experiment E2: two relays race for every event of one outbox,
 // the first acknowledgement of every message is lost on the wire, every event's
 // first record is lost as by a crash, and the stream has forgotten the message
-// id by the time of the next attempt.
-func lossy(t *testing.T, operations int, cas bool) (*outbox, []StoredMessage, [2]*Relay) {
+// id by the time of the next attempt. Without cas the relays leave the expected
+// sequence out.
+func lossy(t *testing.T, operations int, cas bool) (*amnesia, []StoredMessage, [2]*Relay) {
 	b := startBroker(t)
 	nc := dial(t, b.url())
 	shortWindow(t, nc)
 	o := newOutbox()
 	o.fill(operations, 3)
-	forgetful := &amnesia{outbox: o, seen: map[string]bool{}}
+	forgetful := &amnesia{outbox: o, offered: map[string]int{}}
 	var relays [2]*Relay
 	p := startProxy(t, b.address())
 	p.losing(firstOfEach())
@@ -30,7 +31,7 @@ func lossy(t *testing.T, operations int, cas bool) (*outbox, []StoredMessage, [2
 		s, _, err := EnsureStream(t.Context(), dial(t, p.url()), streamConfig())
 		require.NoError(t, err)
 		relays[i] = newRelay(t, s, forgetful, func(c *Config) { c.AckTimeout = 200 * time.Millisecond })
-		relays[i].cas = cas
+		relays[i].cas = cas && expectSequence
 	}
 	var wg sync.WaitGroup
 	for _, r := range relays {
@@ -44,26 +45,25 @@ func lossy(t *testing.T, operations int, cas bool) (*outbox, []StoredMessage, [2
 		})
 	}
 	wg.Wait()
-	assert.Positive(t, p.lost()) // on a busy machine some come too late instead, and are as lost
-	return o, readAll(t, nc), relays
+	return forgetful, readAll(t, nc), relays
 }
 
 // amnesia loses the first attempt to record each event before its effect: what a
 // crash between acknowledgement and record leaves behind.
 type amnesia struct {
 	*outbox
-	mu   sync.Mutex
-	seen map[string]bool
+	mu      sync.Mutex
+	offered map[string]int // how often each event was to be recorded
 }
 
 func (a *amnesia) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 	a.mu.Lock()
 	var known []event.Sent
 	for _, s := range sent {
-		if a.seen[s.Pending.ID] {
+		if a.offered[s.Pending.ID] > 0 {
 			known = append(known, s)
 		}
-		a.seen[s.Pending.ID] = true
+		a.offered[s.Pending.ID]++
 	}
 	a.mu.Unlock()
 	return a.outbox.Sent(ctx, known)
@@ -74,8 +74,17 @@ func TestLostAcknowledgementsAndRacingRelaysDuplicateNothing(t *testing.T) {
 
 	o.finished(t, messages)
 	assert.Len(t, messages, 1200)
-	// Every event met itself in the stream at least once.
-	assert.GreaterOrEqual(t, resolved(relays[0], byFound)+resolved(relays[1], byFound), 1200.0)
+	require.Len(t, o.offered, 1200)
+	offers := 0
+	for id, n := range o.offered {
+		offers += n
+		require.GreaterOrEqual(t, n, 2, "event %s is recorded although its first record was lost", id)
+	}
+	// Of no event an acknowledgement came through, so every record that was
+	// offered, two of each event at the least, rests on a read-back of its own.
+	// Whether the proxy lost an acknowledgement or it came when nobody waited any
+	// more, and how often the relays met, depends on the machine; this does not.
+	assert.GreaterOrEqual(t, int(resolved(relays[0], byFound)+resolved(relays[1], byFound)), offers)
 }
 
 // The test above proves something only if it fails without the mechanism.
