@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/pushwatch/pushwatch/push"
@@ -38,15 +39,22 @@ func (p *Poller) discoverWhere(ctx context.Context, due func(push.Company, time.
 			unfinished = append(unfinished, c)
 		}
 	}
+	// Side by side: a slow list of one company must not hold up the history of another.
+	var histories Result
+	var err2 error
+	var group sync.WaitGroup
+	group.Go(func() {
+		histories, err2 = p.each(ctx, whole, unfinished, func(ctx context.Context, c push.Company) (int, error) {
+			if !c.Baselined {
+				return p.walk(ctx, c, push.WalkBaseline)
+			}
+			return p.walk(ctx, c, push.WalkSweep)
+		})
+	})
 	result, err := p.each(ctx, discover, known, func(ctx context.Context, c push.Company) (int, error) {
 		return p.walk(ctx, c, push.WalkDiscover)
 	})
-	histories, err2 := p.each(ctx, whole, unfinished, func(ctx context.Context, c push.Company) (int, error) {
-		if !c.Baselined {
-			return p.walk(ctx, c, push.WalkBaseline)
-		}
-		return p.walk(ctx, c, push.WalkSweep)
-	})
+	group.Wait()
 	result.Companies += histories.Companies
 	result.Skipped += histories.Skipped
 	result.Events += histories.Events

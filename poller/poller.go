@@ -199,6 +199,12 @@ func (p *Poller) once(ctx context.Context, name job, run func(context.Context) (
 // takeUp notes which companies are assigned, and since when, and tells which are
 // new here.
 func (p *Poller) takeUp(ctx context.Context) (fresh func(companyID string) bool, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.config.Logger.Error("naming the companies panicked", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			err = fmt.Errorf("naming the companies: panic: %v", r)
+		}
+	}()
 	companies, err := p.config.Assignments.Companies(ctx)
 	if err != nil {
 		return nil, err
@@ -269,7 +275,8 @@ func (p *Poller) each(ctx context.Context, name job, companies []push.Company, w
 }
 
 // guarded turns a panic over one company's data into its error, so that the other
-// companies of the run are not hurt.
+// companies of the run are not hurt. Every goroutine that works on a company needs
+// it: a panic that leaves one ends the process.
 func guarded(ctx context.Context, c push.Company, work func(context.Context, push.Company) (int, error)) (events int, err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -86,9 +86,12 @@ func (p *Poller) follow(ctx context.Context, c push.Company, due []push.Due) (in
 			if ctx.Err() != nil {
 				return nil // another get of the company has failed for all
 			}
-			recorded, err := p.get(ctx, c, d.Key, push.ForTrack)
+			n, err := guarded(ctx, c, func(ctx context.Context, c push.Company) (int, error) {
+				recorded, err := p.get(ctx, c, d.Key, push.ForTrack)
+				return recorded.Events, err
+			})
 			mu.Lock()
-			events += recorded.Events
+			events += n
 			mu.Unlock()
 			if ask := (*push.AskError)(nil); errors.As(err, &ask) && ask.Kind == push.KindNotFound {
 				return nil // gone at Codat: asked again later, at most once an hour
