@@ -61,6 +61,7 @@ func TestARenewalWaitsForNoFencedWriteAndATakeoverHappensAfterIt(t *testing.T) {
 	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
 	write, err := conn.Begin(t.Context())
 	require.NoError(t, err)
+	// Locked as a fenced write locks it.
 	_, err = write.Exec(t.Context(), `select 1 from pushwatch.lease where name = $1 for key share`, name)
 	require.NoError(t, err)
 	require.NoError(t, r.leases.Renew(t.Context()))

@@ -1,0 +1,226 @@
+package house
+
+import (
+	"go/ast"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+const mostMethods = 4
+
+// clocks are the places outside cmd that may read the clock by themselves instead
+// of taking it from their caller.
+var clocks = []exception{}
+
+// checkSleeps: a test waits for a signal, or sleeps in virtual time.
+func checkSleeps(s source) (findings []string) {
+	if !s.test() || s.imported("testing/synctest") != "" {
+		return nil
+	}
+	return s.calls("time.Sleep without testing/synctest", "Sleep")
+}
+
+// checkClock: the clock is a value that is handed in, so that a test can have its
+// own. To name time.Now as the default of one is fine; to call it is not.
+func checkClock(s source) []string {
+	if s.test() || strings.HasPrefix(s.path, "cmd/") {
+		return nil
+	}
+	return s.calls("the clock is read here", "Now", "Since", "Until")
+}
+
+// calls finds calls of functions of package time.
+func (s source) calls(what string, names ...string) (findings []string) {
+	name := s.imported("time")
+	if name == "" {
+		return nil
+	}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		selector, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		pkg, ok := selector.X.(*ast.Ident)
+		for _, f := range names {
+			if ok && pkg.Name == name && selector.Sel.Name == f {
+				findings = append(findings, s.at(n, "%s: time.%s", what, f))
+			}
+		}
+		return true
+	})
+	return findings
+}
+
+// checkInit: nothing happens before main.
+func checkInit(s source) (findings []string) {
+	for _, d := range s.file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+			findings = append(findings, s.at(f, "func init"))
+		}
+	}
+	return findings
+}
+
+// checkInterfaces: a small interface is declared where it is called. An embedded
+// one counts with its methods where the file declares it too, else as one.
+func checkInterfaces(s source) (findings []string) {
+	declared := map[string]*ast.InterfaceType{}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok {
+			if i, ok := spec.Type.(*ast.InterfaceType); ok {
+				declared[spec.Name.Name] = i
+			}
+		}
+		return true
+	})
+	var methods func(*ast.InterfaceType) int
+	methods = func(i *ast.InterfaceType) (n int) {
+		for _, field := range i.Methods.List {
+			embedded, _ := field.Type.(*ast.Ident)
+			switch {
+			case embedded == nil:
+				n += max(1, len(field.Names))
+			case declared[embedded.Name] != nil:
+				n += methods(declared[embedded.Name])
+			default:
+				n++
+			}
+		}
+		return n
+	}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if i, ok := n.(*ast.InterfaceType); ok && methods(i) > mostMethods {
+			findings = append(findings, s.at(n, "an interface of %d methods, at most %d", methods(i), mostMethods))
+		}
+		return true
+	})
+	return findings
+}
+
+// anywhere matches names that say nothing of what is inside.
+var anywhere = regexp.MustCompile(`(^|/|_)\w*(util|utils|common|helper|helpers|manager|managers|types)$`)
+
+// checkName: a package is named by its domain.
+func checkName(s source) []string {
+	name := strings.TrimSuffix(s.file.Name.Name, "_test")
+	folder, _, _ := cutLast(s.path, "/")
+	if anywhere.MatchString(name) || anywhere.MatchString(folder) {
+		return []string{s.at(s.file.Name, "package %s in %s: a name by the domain says more", name, folder)}
+	}
+	return nil
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+len(separator):], true
+	}
+	return "", s, false
+}
+
+// checkPackageComments: every package says what it guarantees, in words that
+// begin with its name as go doc shows it.
+func checkPackageComments(all []source) (findings []string) {
+	folders, said := map[string]source{}, map[string]bool{}
+	for _, s := range all {
+		if s.test() {
+			continue
+		}
+		folder, _, _ := cutLast(s.path, "/")
+		if _, ok := folders[folder]; !ok {
+			folders[folder] = s
+		}
+		begins := "Package " + s.file.Name.Name + " "
+		if s.file.Name.Name == "main" {
+			begins = "" // a command begins as it likes
+		}
+		doc := s.file.Doc.Text()
+		said[folder] = said[folder] || doc != "" && strings.HasPrefix(doc, begins)
+	}
+	for folder, s := range folders {
+		if !said[folder] {
+			findings = append(findings, s.at(s.file.Name, "package %s has no package comment", s.file.Name.Name))
+		}
+	}
+	return findings
+}
+
+func TestTheCodeKeepsTheRules(t *testing.T) {
+	all := sources(t)
+	each := func(check func(source) []string) (findings []string) {
+		for _, s := range all {
+			findings = append(findings, check(s)...)
+		}
+		return findings
+	}
+	assert.Empty(t, each(checkSleeps), "tests that sleep")
+	assert.Empty(t, except(t, each(checkClock), clocks), "clocks that nobody can set")
+	assert.Empty(t, each(checkInit), "init functions")
+	assert.Empty(t, each(checkInterfaces), "large interfaces")
+	assert.Empty(t, each(checkName), "names that say nothing")
+	assert.Empty(t, checkPackageComments(all), "packages without a comment")
+}
+
+func TestCodeThatBreaksARuleIsFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		check      func(source) []string
+		path, text string
+		bad        int
+	}{
+		"a test that sleeps":                       {checkSleeps, "a/a_test.go", `package a; import "time"; func f() { time.Sleep(1) }`, 1},
+		"a test that sleeps, time by another name": {checkSleeps, "a/a_test.go", `package a; import x "time"; func f() { go x.Sleep(1) }`, 1},
+		"a test that sleeps in a bubble":           {checkSleeps, "a/a_test.go", `package a; import ("time"; "testing/synctest"); func f() { time.Sleep(1); synctest.Wait() }`, 0},
+		"code that sleeps":                         {checkSleeps, "a/a.go", `package a; import "time"; func f() { time.Sleep(1) }`, 0},
+
+		"code that reads the clock":        {checkClock, "a/a.go", `package a; import "time"; var t = time.Now().UTC()`, 1},
+		"code that reads the clock unsaid": {checkClock, "a/a.go", `package a; import "time"; func f(t time.Time) { _ = time.Since(t); _ = time.Until(t) }`, 2},
+		"the clock as a default":           {checkClock, "a/a.go", `package a; import "time"; func f() { c := time.Now; c() }`, 0},
+		"a method of that name":            {checkClock, "a/a.go", `package a; import "time"; func f(c interface{ Now() time.Time }) { c.Now() }`, 0},
+		"a command that reads the clock":   {checkClock, "cmd/a/a.go", `package main; import "time"; func f() { time.Now() }`, 0},
+		"a test that reads the clock":      {checkClock, "a/a_test.go", `package a; import "time"; func f() { time.Now() }`, 0},
+		"another package's Now":            {checkClock, "a/a.go", `package a; import ("time"; "b"); func f() { b.Now(time.Second) }`, 0},
+
+		"init":          {checkInit, "a/a.go", `package a; func init() {}`, 1},
+		"a method init": {checkInit, "a/a.go", `package a; type t int; func (t) init() {}`, 0},
+
+		"five methods":                  {checkInterfaces, "a/a.go", `package a; type i interface { A(); B(); C(); D(); E() }`, 1},
+		"four methods":                  {checkInterfaces, "a/a.go", `package a; type i interface { A(); B(); C(); D() }`, 0},
+		"five methods by embedding":     {checkInterfaces, "a/a.go", `package a; type i interface { A(); B(); C() }; type j interface { i; D(); E() }`, 1},
+		"five methods in an expression": {checkInterfaces, "a/a.go", `package a; func f(i interface { A(); B(); C(); D(); E() }) {}`, 1},
+		"five methods, one from afar":   {checkInterfaces, "a/a.go", `package a; import "io"; type i interface { io.Reader; B(); C(); D(); E() }`, 1},
+
+		"package util":               {checkName, "a/b.go", `package util`, 1},
+		"package pgutils":            {checkName, "a/b.go", `package pgutils`, 1},
+		"package types":              {checkName, "a/b.go", `package types`, 1},
+		"tests of package helpers":   {checkName, "a/b_test.go", `package helpers_test`, 1},
+		"a folder common":            {checkName, "internal/common/b.go", `package b`, 1},
+		"a folder's file manager.go": {checkName, "internal/b/manager.go", `package b`, 0},
+		"package uncommonly":         {checkName, "a/b.go", `package uncommonly`, 0},
+
+		"no package comment":        {one(checkPackageComments), "a/a.go", "package a", 1},
+		"a package comment":         {one(checkPackageComments), "a/a.go", "// Package a is good.\npackage a", 0},
+		"a comment on another":      {one(checkPackageComments), "a/a.go", "// Package b is good.\npackage a", 1},
+		"a comment that is not one": {one(checkPackageComments), "a/a.go", "// Package a is good.\n\npackage a", 1},
+		"a command's comment":       {one(checkPackageComments), "cmd/a/a.go", "// A does good.\npackage main", 0},
+		"a test without one":        {one(checkPackageComments), "a/a_test.go", "package a", 0},
+	} {
+		findings := c.check(parse(t, c.path, c.text))
+		assert.Len(t, findings, c.bad, "%s: %v", name, findings)
+	}
+}
+
+func TestExceptionsThatExcuseNothingAreFound(t *testing.T) {
+	findings := []string{"a/a.go:3: bad", "a/b.go:4: bad"}
+	assert.Equal(t, []string{"a/b.go:4: bad"}, except(t, findings, []exception{{"a/a.go", "it must"}}))
+	assert.Len(t, except(t, findings, []exception{{"a/c.go", "it must"}}), 3)
+}
+
+func one(check func([]source) []string) func(source) []string {
+	return func(s source) []string { return check([]source{s}) }
+}
