@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/pushwatch/pushwatch/push"
 	"github.com/pushwatch/pushwatch/store"
@@ -29,10 +30,17 @@ type Server struct {
 }
 
 // Main starts a server, runs the tests of a package with it and ends it. Call it
-// from TestMain; run gets the server before the first test.
+// from TestMain; run gets the server before the first test. A goroutine that is
+// left when all has ended, the server too, turns the tests red.
 func Main(m *testing.M, run func(*Server)) {
-	os.Exit(serve(m, run))
+	goleak.VerifyTestMain(suite(func() int { return serve(m, run) }))
 }
+
+// suite is a run of tests that returns its exit code.
+type suite func() int
+
+// Run implements goleak.TestingM.
+func (s suite) Run() int { return s() }
 
 func serve(m *testing.M, run func(*Server)) int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
