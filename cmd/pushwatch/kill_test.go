@@ -155,17 +155,20 @@ func (w *world) makeStream(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// daemon starts the daemon, with more environment if wanted; the test ends it.
-func (w *world) daemon(t *testing.T, environ ...string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), w.binary, "run", "--http-listen", "127.0.0.1:0")
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "DATABASE_URL=" + w.databaseURL, "NATS_URL=" + w.natsURL,
-		"CODAT_API_KEY=" + w.key, "PUSHWATCH_CODAT_BASE_URL=" + w.codatURL,
+// environ is the daemon's environment; of what is there twice the last one wins.
+func (w *world) environ(more ...string) []string {
+	return append([]string{
+		"DATABASE_URL=" + w.databaseURL, "NATS_URL=" + w.natsURL, "CODAT_API_KEY=" + w.key, "PUSHWATCH_CODAT_BASE_URL=" + w.codatURL,
 		"PUSHWATCH_COMPANIES=" + strings.Join(w.companies, ","), "PUSHWATCH_POLL_BASELINE=publish",
 		"PUSHWATCH_POLL_DISCOVER=@every 1s", "PUSHWATCH_POLL_TRACK=@every 1s", "PUSHWATCH_POLL_PAGE_SIZE=5",
 		"PUSHWATCH_LOG_FORMAT=text", "PUSHWATCH_LOG_LEVEL=debug", "PUSHWATCH_QUOTA_RESERVE=0",
-	}
-	cmd.Env = append(cmd.Env, environ...) // the last one wins
+	}, more...)
+}
+
+// daemon starts the daemon, with more environment if wanted; the test ends it.
+func (w *world) daemon(t *testing.T, environ ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), w.binary, "run", "--http-listen", "127.0.0.1:0")
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, w.environ(environ...)...)
 	cmd.Stdout, cmd.Stderr = &w.log, &w.log
 	require.NoError(t, cmd.Start())
 	return cmd
