@@ -47,6 +47,7 @@ type settings struct {
 	pageSize  int
 	reserve   float64
 	horizon   time.Duration // of the audit
+	embedded  *watch        // nil: none
 	log       *slog.Logger
 }
 

@@ -49,6 +49,7 @@ func (d *daemon) readiness(ctx context.Context) (bool, map[string]check) {
 	if err := d.store.Ping(ctx); err != nil {
 		checks["database"] = checkOf(false, err.Error(), now)
 	}
+	d.settings.embedded.tell(checks)
 	ready := true
 	for _, c := range checks {
 		ready = ready && c.OK

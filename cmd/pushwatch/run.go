@@ -131,6 +131,7 @@ type servers struct {
 	dir      *embedded.Dir
 	postgres *embedded.Postgres
 	nats     *embedded.NATS
+	watch    watch // ends before the servers do: it starts them again
 }
 
 func startServers(ctx context.Context, c config.Config, log *slog.Logger) (_ *servers, err error) {
@@ -148,7 +149,7 @@ func startServers(ctx context.Context, c config.Config, log *slog.Logger) (_ *se
 	}
 	databaseURL, natsURL := c.Postgres.URL.Reveal(), c.NATS.URL.Reveal()
 	if !c.Postgres.External {
-		if s.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: s.dir.Path}); err != nil {
+		if s.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: s.dir.Path, Logger: log}); err != nil {
 			return s, &serviceError{"embedded PostgreSQL", err}
 		}
 		databaseURL = s.postgres.URL()
@@ -164,11 +165,13 @@ func startServers(ctx context.Context, c config.Config, log *slog.Logger) (_ *se
 		return s, err
 	}
 	log.Info("embedded servers are up; their addresses are in a file for psql and nats", "file", path)
+	s.supervise(log)
 	return s, nil
 }
 
 func (s *servers) stop(ctx context.Context) error {
 	var errs []error
+	s.watch.end()
 	if s.nats != nil {
 		s.nats.Stop()
 	}
@@ -192,6 +195,7 @@ func resolve(c config.Config, servers *servers, log *slog.Logger) (settings, err
 			Manage: publisher.Manage(c.NATS.Manage), MaxAge: c.NATS.MaxAge, MaxBytes: c.NATS.MaxBytes, Replicas: c.NATS.Replicas},
 		codat:    codat.Config{BaseURL: c.Codat.BaseURL, AllowHTTP: c.Codat.AllowHTTP, Key: codat.NewSecret(c.Codat.APIKey.Reveal())},
 		pageSize: c.Poll.PageSize, reserve: c.Quota.Reserve, horizon: c.AuditHorizon, log: log,
+		embedded: &servers.watch,
 	}
 	if servers.postgres != nil {
 		s.database.URL = servers.postgres.URL()

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -32,9 +33,11 @@ type NATSConfig struct {
 // NATS is a NATS server with JetStream inside this process. Its methods may be
 // called from any goroutine.
 type NATS struct {
+	config NATSConfig
 	server *server.Server
 	token  string
 	limit  int64
+	port   int
 }
 
 // StartNATS starts the server and returns when it takes connections. It listens
@@ -58,7 +61,7 @@ func StartNATS(config NATSConfig) (*NATS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("size of the NATS store: %w", err)
 	}
-	n := &NATS{token: token, limit: limit}
+	n := &NATS{config: config, token: token, limit: limit}
 	first, last := config.Port, config.Port
 	if config.Port == 0 {
 		first, last = defaultPort, defaultPort+portsTried-1
@@ -100,6 +103,9 @@ func (n *NATS) launch(port int, store string, voice *serverVoice) error {
 		return fmt.Errorf("NATS server on port %d: %s", port, reason)
 	}
 	n.server = s
+	if addr, ok := s.Addr().(*net.TCPAddr); ok {
+		n.port = addr.Port // a stopped server has no address to ask for
+	}
 	return nil
 }
 
@@ -122,12 +128,7 @@ func (n *NATS) URL() string {
 func (n *NATS) Address() string { return "nats://" + n.server.Addr().String() }
 
 // Port returns the port that the server listens on.
-func (n *NATS) Port() int {
-	if addr, ok := n.server.Addr().(*net.TCPAddr); ok {
-		return addr.Port
-	}
-	return 0
-}
+func (n *NATS) Port() int { return n.port }
 
 // StreamMaxBytes returns how many bytes the one stream may take: 80 % of the
 // store, so that a full stream is refused cleanly before the store is.
@@ -143,6 +144,34 @@ func (n *NATS) Healthy() error {
 		return fmt.Errorf("NATS server: %s", status.Error)
 	}
 	return nil
+}
+
+// Restart stops the server and returns one on the same port, with the same token
+// and limit, so that its clients go on by themselves: also when the whole store is
+// gone, token and all. After an error there is no server, and Restart of the same
+// NATS tries again.
+func (n *NATS) Restart() (*NATS, error) {
+	port := n.Port()
+	n.Stop()
+	store := filepath.Join(n.config.Dir, "nats")
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return nil, fmt.Errorf("NATS directory: %w", err)
+	}
+	// A crash between the two files makes one of them anew at the next start.
+	for name, text := range map[string]string{"token": n.token, "max-bytes": strconv.FormatInt(n.limit, 10)} {
+		path := filepath.Join(store, name)
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		if err := writeFile(path, text+"\n"); err != nil {
+			return nil, fmt.Errorf("NATS server: keep %s: %w", name, err)
+		}
+	}
+	again := &NATS{config: n.config, token: n.token, limit: n.limit}
+	if err := again.startOn(port, store, n.config.Logger); err != nil {
+		return nil, err
+	}
+	return again, nil
 }
 
 // Stop ends the server and returns when everything is on disk.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // PostgresConfig says where a private cluster lives.
@@ -143,6 +145,33 @@ func (p *Postgres) Alive() error {
 		return nil
 	}
 	return p.obituary("PostgreSQL has ended")
+}
+
+// Probe returns nil when the server answers within ctx, or 2 s; a refusal, as
+// while it recovers, is an answer.
+func (p *Postgres) Probe(ctx context.Context) error {
+	if err := p.Alive(); err != nil {
+		return err
+	}
+	_, err := p.ask(ctx, p.sockets)
+	if refusal := (*pgconn.PgError)(nil); err == nil || errors.As(err, &refusal) {
+		return nil
+	}
+	return fmt.Errorf("PostgreSQL does not answer: %w", err)
+}
+
+// Restart ends the server, whatever state it is in, and returns one with the same
+// URL on the same data. After an error Restart of the same Postgres tries again.
+// It is not for throw-away clusters, which Stop removes.
+func (p *Postgres) Restart(ctx context.Context) (*Postgres, error) {
+	if p.temp != nil {
+		return nil, errors.New("a throw-away PostgreSQL is not started again")
+	}
+	if err := p.Stop(ctx); err != nil {
+		// The start looks for what is left on the cluster and ends it, or says why not.
+		p.config.Logger.Warn("PostgreSQL did not end", "error", err)
+	}
+	return StartPostgres(ctx, p.config)
 }
 
 // obituary is an error with the end of the server's log.
