@@ -165,7 +165,8 @@ func startServers(ctx context.Context, c config.Config, log *slog.Logger) (_ *se
 		return s, err
 	}
 	log.Info("embedded servers are up; their addresses are in a file for psql and nats", "file", path)
-	s.supervise(log)
+	s.guard(log)
+	s.watch.begin()
 	return s, nil
 }
 

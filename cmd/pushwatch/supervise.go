@@ -162,9 +162,15 @@ func (w *watch) end() {
 	}
 }
 
-// supervise watches the embedded servers until watch.end; s.postgres and s.nats
-// belong to the guards from now on.
-func (s *servers) supervise(log *slog.Logger) {
+// begin watches until end; the servers belong to the guards from now on.
+func (w *watch) begin() {
+	for _, g := range w.guards {
+		w.stages = append(w.stages, begin(g.run))
+	}
+}
+
+// guard makes a guard for each embedded server.
+func (s *servers) guard(log *slog.Logger) {
 	if s.postgres != nil {
 		s.watch.guards = append(s.watch.guards, &guard{
 			check: "database", patience: postgresPatience, log: log,
@@ -185,9 +191,6 @@ func (s *servers) supervise(log *slog.Logger) {
 				return replace(&s.nats, again, err)
 			},
 		})
-	}
-	for _, g := range s.watch.guards {
-		s.watch.stages = append(s.watch.stages, begin(g.run))
 	}
 }
 

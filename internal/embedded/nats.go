@@ -140,6 +140,10 @@ func (n *NATS) Healthy() error {
 	if !n.server.Running() || !n.server.JetStreamEnabled() {
 		return errors.New("NATS server: JetStream does not run")
 	}
+	// The server goes on writing into deleted files and calls that healthy.
+	if _, err := os.Stat(n.server.JetStreamConfig().StoreDir); err != nil {
+		return fmt.Errorf("NATS server: its store is gone: %w", err)
+	}
 	if status := n.server.Healthz(nil); status.Status != "ok" {
 		return fmt.Errorf("NATS server: %s", status.Error)
 	}
