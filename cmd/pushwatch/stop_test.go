@@ -60,7 +60,11 @@ func TestASecondSignalEndsTheProgramAtOnce(t *testing.T) {
 // addresses that the last one wrote down.
 func TestKillsOfTheWholeEmbeddedProgramLoseNothing(t *testing.T) {
 	w := newWorld(t, codatsim.Config{})
-	dir := filepath.Join(t.TempDir(), "data")
+	base, err := os.MkdirTemp("", "pushwatch-e2e-") // not t.TempDir: PostgreSQL's user could not enter it
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(base)) })
+	require.NoError(t, os.Chmod(base, 0o711))
+	dir := filepath.Join(base, "data")
 	environ := w.environ("DATABASE_URL=", "NATS_URL=")
 	for range 5 {
 		cmd := w.start(t, environ, "--data-dir", dir)
@@ -69,7 +73,6 @@ func TestKillsOfTheWholeEmbeddedProgramLoseNothing(t *testing.T) {
 	}
 	last := w.start(t, environ, "--data-dir", dir)
 	var running bool
-	var err error
 	w.databaseURL, w.natsURL, running, err = embedded.Running(dir)
 	require.NoError(t, err)
 	require.True(t, running)
