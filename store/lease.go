@@ -42,7 +42,7 @@ type Leases struct {
 	mu      sync.Mutex            // protects all below
 	wanted  []string              // sorted
 	held    map[string]push.Fence // by lease name
-	peers   []Holder              // other live processes, as of the last look; sorted
+	peers   []string              // holders: other live processes, as of the last look; sorted
 	renewed time.Time             // start of the last renewal, local monotonic clock
 	changed chan struct{}         // closed at the next change of what Held returns
 }

@@ -29,10 +29,23 @@ type rig struct {
 	now     time.Time // moves a second with each look
 }
 
+// newRig opens a store behind a pooler in transaction mode, which asks more of it
+// than a server alone; see newDirectRig.
 func newRig(t *testing.T, config store.Config) *rig {
+	direct := server.URL(t)
+	config.URL, config.TransactionPooler = storetest.Pooler(t, direct), true
+	return openRig(t, config, direct)
+}
+
+// newDirectRig opens a store on the server itself.
+func newDirectRig(t *testing.T, config store.Config) *rig {
 	config.URL = server.URL(t)
+	return openRig(t, config, config.URL)
+}
+
+func openRig(t *testing.T, config store.Config, direct string) *rig {
 	s := server.Open(t, config)
-	r := &rig{T: t, Store: s, url: config.URL, now: s.Now()}
+	r := &rig{T: t, Store: s, url: direct, now: s.Now()}
 	r.company, r.fleet, r.leases = storetest.Company(t, s, companyID)
 	return r
 }

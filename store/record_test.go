@@ -18,11 +18,11 @@ import (
 )
 
 func TestAnOperationIsAnnouncedOnceAndThenAtEachChange(t *testing.T) {
-	for name, config := range map[string]store.Config{
-		"direct": {}, "behind a transaction pooler": {TransactionPooler: true},
+	for name, newRig := range map[string]func(*testing.T, store.Config) *rig{
+		"direct": newDirectRig, "behind a transaction pooler": newRig,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, config)
+			r := newRig(t, store.Config{})
 			r.firstLook()
 			pending := r.op("k", push.Pending)
 			assert.Equal(t, 1, r.look(push.FromList, pending).Events)

@@ -24,7 +24,7 @@ func classOf(name string) string {
 
 // others returns the other live processes, sorted, and those known to be dead: of
 // this machine, so that a restart after a crash need not wait for the term.
-func (l *Leases) others(ctx context.Context) (live, dead []Holder, err error) {
+func (l *Leases) others(ctx context.Context) (live, dead []string, err error) {
 	// '0' follows '/' in collation "C", so these are the names that begin with "replica/".
 	const q = `
 select holder, expires_at >= pg_catalog.clock_timestamp()
@@ -38,11 +38,11 @@ order by holder`
 	var other string
 	var current bool
 	_, err = pgx.ForEachRow(rows, []any{&other, &current}, func() error {
-		switch h := Holder(other); {
-		case h.dead():
-			dead = append(dead, h)
+		switch {
+		case Holder(other).dead():
+			dead = append(dead, other)
 		case current:
-			live = append(live, h)
+			live = append(live, other)
 		}
 		return nil
 	})
@@ -54,7 +54,7 @@ order by holder`
 
 // take renews, balances and takes over, and returns what is held then. Processes
 // counts the live ones, this one among them.
-func (l *Leases) take(ctx context.Context, tx pgx.Tx, wanted []string, processes int, dead []Holder) (map[string]push.Fence, error) {
+func (l *Leases) take(ctx context.Context, tx pgx.Tx, wanted []string, processes int, dead []string) (map[string]push.Fence, error) {
 	if err := l.announce(ctx, tx, wanted); err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ where name = any($1::text[]) and holder = $2::text`
 // that is locked is passed over and taken at a later look: a process that was
 // stopped in the middle of a write holds it until the server ends its session (see
 // begin), and must not keep this one from renewing.
-func (l *Leases) takeOver(ctx context.Context, tx pgx.Tx, names []string, most int, dead []Holder, held map[string]push.Fence) error {
+func (l *Leases) takeOver(ctx context.Context, tx pgx.Tx, names []string, most int, dead []string, held map[string]push.Fence) error {
 	const q = `
 with free as (
     select name from pushwatch.lease

@@ -92,10 +92,11 @@ func (w *world) settled(t *testing.T) (report audit.Report) {
 
 // world is everything around the daemon that is not killed.
 type world struct {
-	binary, databaseURL, natsURL, codatURL, key string
-	companies                                   []string
-	sim                                         *codatsim.Sim
-	log                                         lockedBuffer
+	binary, natsURL, codatURL, key string
+	databaseURL, poolerURL         string // poolerURL is the daemon's way there; empty: none
+	companies                      []string
+	sim                            *codatsim.Sim
+	log                            lockedBuffer
 }
 
 // lockedBuffer is written to by several daemons at once.
@@ -157,8 +158,12 @@ func (w *world) makeStream(t *testing.T) {
 
 // environ is the daemon's environment; of what is there twice the last one wins.
 func (w *world) environ(more ...string) []string {
+	pooler := "none"
+	if w.poolerURL != "" {
+		pooler = "transaction"
+	}
 	return append([]string{
-		"DATABASE_URL=" + w.databaseURL, "NATS_URL=" + w.natsURL, "CODAT_API_KEY=" + w.key, "PUSHWATCH_CODAT_BASE_URL=" + w.codatURL,
+		"DATABASE_URL=" + cmp.Or(w.poolerURL, w.databaseURL), "PUSHWATCH_POSTGRES_POOLER=" + pooler, "NATS_URL=" + w.natsURL, "CODAT_API_KEY=" + w.key, "PUSHWATCH_CODAT_BASE_URL=" + w.codatURL,
 		"PUSHWATCH_COMPANIES=" + strings.Join(w.companies, ","), "PUSHWATCH_POLL_BASELINE=publish",
 		"PUSHWATCH_POLL_DISCOVER=@every 1s", "PUSHWATCH_POLL_TRACK=@every 1s", "PUSHWATCH_POLL_PAGE_SIZE=5",
 		"PUSHWATCH_LOG_FORMAT=text", "PUSHWATCH_LOG_LEVEL=debug", "PUSHWATCH_QUOTA_RESERVE=0",

@@ -24,10 +24,11 @@ var calm = []string{"PUSHWATCH_POLL_DISCOVER=@every 2s", "PUSHWATCH_POLL_TRACK=@
 
 // TestThreeReplicasOfWhichOneIsKilledEveryTwoSeconds shares 1,000 operations among
 // three replicas on one quota, and compares what they ask with what one replica
-// asks in the same world.
+// asks in the same world. Both tests run behind a pooler in transaction mode.
 func TestThreeReplicasOfWhichOneIsKilledEveryTwoSeconds(t *testing.T) {
 	const limit, reserve = 4000, 0.2
 	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 5), Rate: 180, History: 60, DayLimit: limit})
+	w.poolerURL = storetest.Pooler(t, w.databaseURL)
 	environ := append([]string{"PUSHWATCH_QUOTA_RESERVE=0.2"}, calm...)
 
 	single := w.daemon(t, environ...)
@@ -92,6 +93,7 @@ func TestAStoppedReplicaIsFencedWhenItComesBack(t *testing.T) {
 			<-*gate
 		}
 	}})
+	w.poolerURL = storetest.Pooler(t, w.databaseURL)
 	slow := []string{"PUSHWATCH_POLL_DISCOVER=@every 5s", "PUSHWATCH_POLL_TRACK=@every 5s"}
 	first := w.daemon(t, slow...)
 	w.awaitRequests(t, 10)
@@ -102,7 +104,7 @@ func TestAStoppedReplicaIsFencedWhenItComesBack(t *testing.T) {
 	// late write would fail for that.
 	require.Eventually(t, func() bool {
 		return w.query(t, `select count(*) from pg_stat_activity
-where application_name = 'pushwatch' and datname = current_database() and state <> 'idle'`) == 0
+where application_name = 'pooled' and datname = current_database() and state <> 'idle'`) == 0
 	}, 20*time.Second, 5*time.Millisecond)
 	require.NoError(t, first.Process.Signal(syscall.SIGSTOP))
 	stopped := time.Now()
