@@ -28,11 +28,6 @@ func Pooler(t testing.TB, databaseURL string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &pooler{databaseURL: databaseURL, idle: make(chan *session, pooledSessions), clients: map[net.Conn]bool{}}
-	for range pooledSessions {
-		s, err := p.open(t.Context())
-		require.NoError(t, err)
-		p.idle <- s
-	}
 	p.work.Go(func() { p.accept(listener) })
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -48,8 +43,9 @@ type pooler struct {
 	idle        chan *session // oldest first: so no client gets its last one again while others are free
 	work        sync.WaitGroup
 
-	mu      sync.Mutex
+	mu      sync.Mutex // protects all below
 	clients map[net.Conn]bool
+	opened  int
 	ended   bool
 }
 
@@ -59,14 +55,43 @@ type session struct {
 	parameters map[string]string
 }
 
-func (p *pooler) open(ctx context.Context) (*session, error) {
+// take lends a session. It opens another one while fewer than two are idle, so
+// that there is a choice, up to the limit; then it waits.
+func (p *pooler) take() (*session, error) {
+	p.mu.Lock()
+	more := len(p.idle) < 2 && p.opened < pooledSessions
+	if more {
+		p.opened++
+	}
+	p.mu.Unlock()
+	if !more {
+		return <-p.idle, nil
+	}
+	s, err := p.open()
+	if err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.opened--
+	}
+	return s, err
+}
+
+// lose forgets a session whose transaction was not finished: the server does too.
+func (p *pooler) lose(s *session) {
+	_ = s.conn.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened--
+}
+
+func (p *pooler) open() (*session, error) {
 	config, err := pgconn.ParseConfig(p.databaseURL)
 	if err != nil {
 		return nil, err
 	}
 	config.RuntimeParams["timezone"] = "America/St_Johns"
 	config.RuntimeParams["application_name"] = "pooled"
-	conn, err := pgconn.ConnectConfig(ctx, config)
+	conn, err := pgconn.ConnectConfig(context.Background(), config)
 	if err != nil {
 		return nil, err
 	}
@@ -124,14 +149,12 @@ func (p *pooler) serve(client net.Conn) {
 		if err != nil || first.kind == 'X' {
 			return
 		}
-		s := <-p.idle
-		err = s.transaction(client, first)
-		if err != nil { // in the middle of a transaction: the server must forget it
-			_ = s.conn.Close()
-			if s, err = p.open(context.Background()); err != nil {
-				return // one session fewer
-			}
-			p.idle <- s
+		s, err := p.take()
+		if err != nil {
+			return
+		}
+		if err := s.transaction(client, first); err != nil {
+			p.lose(s)
 			return
 		}
 		p.idle <- s
@@ -152,7 +175,10 @@ func (p *pooler) greet(client net.Conn) error {
 				return err
 			}
 		case *pgproto3.StartupMessage:
-			s := <-p.idle
+			s, err := p.take()
+			if err != nil {
+				return err
+			}
 			parameters := s.parameters
 			p.idle <- s
 			backend.Send(&pgproto3.AuthenticationOk{})
