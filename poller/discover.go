@@ -20,7 +20,7 @@ func (p *Poller) Discover(ctx context.Context) (Result, error) {
 // discoverMissed lists the companies whose discover tick was missed, or never ran.
 func (p *Poller) discoverMissed(ctx context.Context) (Result, error) {
 	return p.discoverWhere(ctx, func(c push.Company, now time.Time) bool {
-		return c.DiscoveredAt.IsZero() || p.config.Discover.Missed(c.DiscoveredAt, now)
+		return c.DiscoveredAt.IsZero() || p.plan.Load().Discover.Missed(c.DiscoveredAt, now)
 	})
 }
 
@@ -75,7 +75,7 @@ func (p *Poller) sweepMissed(ctx context.Context) (Result, error) {
 		if c.SweepTickedAt.After(last) {
 			last = c.SweepTickedAt
 		}
-		return p.config.Sweep.Missed(last, now)
+		return p.plan.Load().Sweep.Missed(last, now)
 	})
 }
 
@@ -121,7 +121,7 @@ func (p *Poller) walk(ctx context.Context, c push.Company, kind push.WalkKind) (
 	if err != nil {
 		return 0, err
 	}
-	ask := push.ListWalk{CompanyID: c.ID, FirstPage: w.walk.FirstPage, PageSize: p.config.PageSize}
+	ask := push.ListWalk{CompanyID: c.ID, FirstPage: w.walk.FirstPage, PageSize: p.plan.Load().PageSize}
 	switch kind {
 	case push.WalkDiscover:
 		ask.Purpose = push.ForDiscover

@@ -229,8 +229,8 @@ func (b *bench) newPoller(pageSize int, now func() time.Time) *Poller {
 		require.NoError(b, err)
 		return s
 	}
-	p, err := New(Config{Source: b.codat, Assignments: b.store, Recorder: b.store, Now: now, Logger: silent(), PageSize: pageSize,
-		Discover: schedule("*/5 * * * *"), Track: schedule("* * * * *"), Sweep: schedule("0 3 * * *"),
+	p, err := New(Config{Source: b.codat, Assignments: b.store, Recorder: b.store, Now: now, Logger: silent(),
+		Plan: Plan{Discover: schedule("*/5 * * * *"), Track: schedule("* * * * *"), Sweep: schedule("0 3 * * *"), PageSize: pageSize},
 	})
 	require.NoError(b, err)
 	return p

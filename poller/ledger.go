@@ -22,11 +22,10 @@ type Book interface {
 // Ledger stands before every request that pushwatch sends and counts it first.
 // It is safe for concurrent use.
 type Ledger struct {
-	book      Book
-	reserve   float64
-	companies func() int
-	log       *slog.Logger
-	jitter    time.Duration
+	book   Book
+	share  func() (reserve float64, companies int)
+	log    *slog.Logger
+	jitter time.Duration
 
 	mu     sync.Mutex
 	places map[string]chan struct{} // by company: requests in flight
@@ -35,15 +34,16 @@ type Ledger struct {
 	storm  int                      // 429 answers in a row without a readable Retry-After
 }
 
-// NewLedger returns a ledger on book that leaves reserve (0 to 0.95) of the day's
-// quota to others. Companies tells how many are configured now.
-func NewLedger(book Book, reserve float64, companies func() int, log *slog.Logger) *Ledger {
-	return &Ledger{book: book, reserve: reserve, companies: companies, log: log,
+// NewLedger returns a ledger on book. Share tells, as of now, how much of the day's
+// quota is left to others (0 to 0.95), and how many companies are configured.
+func NewLedger(book Book, share func() (reserve float64, companies int), log *slog.Logger) *Ledger {
+	return &Ledger{book: book, share: share, log: log,
 		jitter: rand.N(time.Minute), places: map[string]chan struct{}{}}
 }
 
 func (l *Ledger) rules() rules {
-	return rules{reserve: l.reserve, companies: l.companies(), jitter: l.jitter}
+	reserve, companies := l.share()
+	return rules{reserve: reserve, companies: companies, jitter: l.jitter}
 }
 
 // Admit waits for one of the company's ten places and for the minute's bucket,

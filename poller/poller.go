@@ -52,11 +52,8 @@ type Config struct {
 	Assignments Assignments
 	Recorder    Recorder
 
-	Discover Schedule // when companies are listed
-	Track    Schedule // when unfinished operations are followed
-	Sweep    Schedule // when whole histories are walked
-	PageSize int      // of discover, 1 to 5000; default 100
-	Parallel int      // companies that discover, and track, work on at once; default 32
+	Plan     Plan // to begin with; see Replan
+	Parallel int  // companies that discover, and track, work on at once; default 32
 
 	Now      func() time.Time // pushwatch's clock
 	OnEvents func()           // called after a commit with events; default nothing
@@ -83,8 +80,10 @@ const (
 
 // Poller runs the jobs. It is safe for concurrent use.
 type Poller struct {
-	config Config
-	slots  map[job]chan struct{} // companies at work, by job: long walks take no place from short ones
+	config    Config
+	plan      atomic.Pointer[Plan]
+	replanned chan struct{}         // holds one token after a Replan that Run has not seen
+	slots     map[job]chan struct{} // companies at work, by job: long walks take no place from short ones
 
 	mu     sync.Mutex
 	busy   map[busyKey]bool
@@ -107,9 +106,6 @@ type Result struct {
 
 // New returns a poller.
 func New(config Config) (*Poller, error) {
-	if config.PageSize == 0 {
-		config.PageSize = 100
-	}
 	if config.Parallel == 0 {
 		config.Parallel = 32
 	}
@@ -124,16 +120,17 @@ func New(config Config) (*Poller, error) {
 		return nil, errors.New("poller: Source, Assignments and Recorder are needed")
 	case config.Now == nil || config.Logger == nil:
 		return nil, errors.New("poller: Now and Logger are needed")
-	case config.PageSize < 1 || config.PageSize > largestPage:
-		return nil, fmt.Errorf("poller: page size %d: allowed are 1 to %d", config.PageSize, largestPage)
-	case config.Discover.next == nil || config.Track.next == nil || config.Sweep.next == nil:
-		return nil, errors.New("poller: the schedules of discover, track and sweep are needed")
 	}
-	return &Poller{config: config, slots: map[job]chan struct{}{
+	p := &Poller{config: config, replanned: make(chan struct{}, 1), slots: map[job]chan struct{}{
 		discover: make(chan struct{}, config.Parallel), track: make(chan struct{}, config.Parallel),
 		whole: make(chan struct{}, wholeAtOnce),
 	}, busy: map[busyKey]bool{},
-		taken: map[string]time.Time{}, looked: map[string]time.Time{}}, nil
+		taken: map[string]time.Time{}, looked: map[string]time.Time{}}
+	if err := p.Replan(config.Plan); err != nil {
+		return nil, err
+	}
+	<-p.replanned // Run begins with it
+	return p, nil
 }
 
 // Run ticks until ctx ends, and returns when everything it started has ended. A
@@ -146,11 +143,7 @@ func (p *Poller) Run(ctx context.Context) error {
 	start := func(name job, run func(context.Context) (Result, error)) {
 		runs.Go(func() { p.once(ctx, name, run) })
 	}
-	ticks := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(cron.DiscardLogger))
-	ticks.Schedule(p.config.Discover.next, cron.FuncJob(func() { start(discover, p.Discover) }))
-	ticks.Schedule(p.config.Track.next, cron.FuncJob(func() { start(track, p.Track) }))
-	ticks.Schedule(p.config.Sweep.next, cron.FuncJob(func() { start(whole, p.Sweep) }))
-	ticks.Start()
+	ticks := p.ticks(start)
 	defer func() { <-ticks.Stop().Done() }()
 
 	for {
@@ -169,8 +162,22 @@ func (p *Poller) Run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-again:
+		case <-p.replanned: // what is at work goes on
+			<-ticks.Stop().Done()
+			ticks = p.ticks(start)
 		}
 	}
+}
+
+// ticks starts the clock of the present plan.
+func (p *Poller) ticks(start func(job, func(context.Context) (Result, error))) *cron.Cron {
+	plan := p.plan.Load()
+	ticks := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(cron.DiscardLogger))
+	ticks.Schedule(plan.Discover.next, cron.FuncJob(func() { start(discover, p.Discover) }))
+	ticks.Schedule(plan.Track.next, cron.FuncJob(func() { start(track, p.Track) }))
+	ticks.Schedule(plan.Sweep.next, cron.FuncJob(func() { start(whole, p.Sweep) }))
+	ticks.Start()
+	return ticks
 }
 
 // once runs a job, and outlives its failure.
@@ -306,7 +313,7 @@ func (p *Poller) release(name job, companyID string) {
 // Freshness reports whether every company assigned here has a finished look that
 // is younger than three discover periods and a minute; if not, why, and since when.
 func (p *Poller) Freshness(now time.Time) (ok bool, reason string, since time.Time) {
-	allowed := 3*p.config.Discover.Period(now) + freshnessSlack
+	allowed := 3*p.plan.Load().Discover.Period(now) + freshnessSlack
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stale := 0

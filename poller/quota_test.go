@@ -143,7 +143,7 @@ func TestEightReplicasNeverExceedTheMinuteNorTheDay(t *testing.T) {
 		var sent []time.Time
 		var group sync.WaitGroup
 		for range 8 {
-			ledger := NewLedger(book, 0.5, func() int { return 3 }, silent())
+			ledger := NewLedger(book, shareOf(0.5, 3), silent())
 			group.Go(func() {
 				for {
 					grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
@@ -172,7 +172,7 @@ func TestEightReplicasNeverExceedTheMinuteNorTheDay(t *testing.T) {
 
 func TestTenRequestsAtOnceForACompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := NewLedger(&memoryBook{}, 0, func() int { return 1 }, silent())
+		ledger := NewLedger(&memoryBook{}, shareOf(0, 1), silent())
 		var first push.Grant
 		for i := range 10 {
 			grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
@@ -195,7 +195,7 @@ func TestTenRequestsAtOnceForACompany(t *testing.T) {
 func TestAnAnswerBelongsToTheDayOfItsDateHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book := &memoryBook{}
-		ledger := NewLedger(book, 0, func() int { return 1 }, silent())
+		ledger := NewLedger(book, shareOf(0, 1), silent())
 		grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
 		require.NoError(t, err)
 		tomorrow := grant.Day.Add(24*time.Hour + time.Second)
@@ -209,7 +209,7 @@ func TestAnAnswerBelongsToTheDayOfItsDateHeader(t *testing.T) {
 
 func TestHealthTellsWhyNothingIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ledger := NewLedger(&memoryBook{}, 0, func() int { return 1 }, silent())
+		ledger := NewLedger(&memoryBook{}, shareOf(0, 1), silent())
 		grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
 		require.NoError(t, err)
 		require.NoError(t, ledger.Settle(t.Context(), grant, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Minute}))
@@ -224,4 +224,8 @@ func TestHealthTellsWhyNothingIsAsked(t *testing.T) {
 		ok, _, _ = ledger.Health()
 		assert.True(t, ok)
 	})
+}
+
+func shareOf(reserve float64, companies int) func() (float64, int) {
+	return func() (float64, int) { return reserve, companies }
 }

@@ -34,7 +34,7 @@ func stage(t *testing.T, sweep string) *staged {
 	config.Logger = slog.New(slog.NewTextHandler(&s.log, nil))
 	config.Metrics = NewMetrics()
 	var err error
-	config.Sweep, err = ParseSchedule(sweep)
+	config.Plan.Sweep, err = ParseSchedule(sweep)
 	require.NoError(t, err)
 	s.poller, err = New(config)
 	require.NoError(t, err)
@@ -146,7 +146,7 @@ func TestTenBadTicksInARowEndNothing(t *testing.T) {
 			t.Run(call+" "+how, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := stage(t, "* * * * *")
-					s.poller.config.Discover = s.poller.config.Track // every minute
+					s.poller.plan.Load().Discover = s.poller.plan.Load().Track // every minute
 					s.codat.arrive(1)
 					s.store.others = []push.Company{caughtUp("good"), caughtUp("listed")}
 					s.codat.getOther["k"] = push.Operation{CompanyID: "c", Key: "k", Status: push.Pending}
@@ -196,7 +196,7 @@ func TestASlowCompanyIsSkippedNotQueuedAndHoldsUpNoOther(t *testing.T) {
 		t.Run(string(name), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := stage(t, "* * * * *")
-				s.poller.config.Discover = s.poller.config.Track // every minute
+				s.poller.plan.Load().Discover = s.poller.plan.Load().Track // every minute
 				s.store.others = []push.Company{caughtUp("slow")}
 				s.codat.getOther["k"] = push.Operation{Key: "k", Status: push.Pending}
 				s.store.due = []push.Due{{CompanyID: "slow", Key: "k"}, {CompanyID: "c", Key: "k"}}
@@ -252,7 +252,7 @@ func TestRunReturnsWhenWhatItStartedHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ending = 3 * time.Second
 		s := stage(t, "* * * * *")
-		s.poller.config.Discover = s.poller.config.Track
+		s.poller.plan.Load().Discover = s.poller.plan.Load().Track
 		s.poller.slots[discover] = make(chan struct{}, 1) // so that one company waits for its turn
 		s.store.others = []push.Company{caughtUp("d")}
 		s.store.due = []push.Due{{CompanyID: "c", Key: "k"}, {CompanyID: "d", Key: "k"}}

@@ -36,7 +36,7 @@ func (p *Poller) trackWhere(ctx context.Context, wanted func(companyID string) b
 	now := p.config.Now()
 	// What the last tick asked for was seen a little after it, and so a little less
 	// than a period ago: without the slack it would be asked at every other tick.
-	period := p.config.Track.Period(now)
+	period := p.plan.Load().Track.Period(now)
 	due, err := p.config.Recorder.Due(ctx, companies, now, period-min(period/10, trackSlack))
 	if err != nil {
 		return Result{}, err
@@ -106,7 +106,7 @@ func (p *Poller) follow(ctx context.Context, c push.Company, due []push.Due) (in
 // with one status.
 func (p *Poller) firstPage(ctx context.Context, c push.Company) (events int, shown map[string]bool, err error) {
 	shown = map[string]bool{}
-	ask := push.ListWalk{CompanyID: c.ID, Purpose: push.ForTrack, FirstPage: 1, PageSize: p.config.PageSize}
+	ask := push.ListWalk{CompanyID: c.ID, Purpose: push.ForTrack, FirstPage: 1, PageSize: p.plan.Load().PageSize}
 	for page, err := range p.config.Source.Walk(ctx, ask) {
 		if err != nil {
 			return 0, shown, err

@@ -106,9 +106,9 @@ func checkAll(ctx context.Context, flags config.Flags) (*checkReport, error) {
 	}
 	detail, err := checkCodat(ctx, s, counting, quiet)
 	r.note("codat", detail, err)
-	r.plan("poll.discover", s.discover)
-	r.plan("poll.track", s.track)
-	r.plan("poll.sweep", s.sweep)
+	r.plan("poll.discover", s.plan.Discover)
+	r.plan("poll.track", s.plan.Track)
+	r.plan("poll.sweep", s.plan.Sweep)
 	if len(r.causes) > 0 {
 		return r, &checkError{len(r.Checks), r.causes}
 	}

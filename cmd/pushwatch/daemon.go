@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,10 +42,7 @@ type settings struct {
 	stream    publisher.StreamConfig
 	codat     codat.Config // without Gate and Now
 	companies []push.Company
-	discover  poller.Schedule
-	track     poller.Schedule
-	sweep     poller.Schedule
-	pageSize  int
+	plan      poller.Plan
 	reserve   float64
 	horizon   time.Duration // of the audit
 	embedded  *watch        // nil: none
@@ -54,6 +52,7 @@ type settings struct {
 // daemon is everything that one pushwatch process runs on.
 type daemon struct {
 	settings settings
+	shared   atomic.Pointer[shared]
 	store    *store.Store
 	leases   *store.Leases
 	fleet    *store.Fleet
@@ -130,15 +129,8 @@ func (d *daemon) wire(ctx context.Context, stream *publisher.Stream) (err error)
 	s := d.settings
 	d.leases = d.store.Leases(store.NewHolder(), s.log)
 	d.fleet = d.store.Fleet(d.leases)
-	if err := d.fleet.Configure(ctx, s.companies); err != nil {
-		return err
-	}
-	names := store.RelayLeases()
-	for _, c := range s.companies {
-		names = append(names, store.CompanyLease(c.ID))
-	}
-	d.leases.Want(names)
-	d.ledger = poller.NewLedger(d.store, s.reserve, func() int { return len(s.companies) }, s.log)
+	d.shared.Store(&shared{s.companies, s.reserve})
+	d.ledger = poller.NewLedger(d.store, d.share, s.log)
 
 	api := s.codat
 	api.Gate, api.Now, api.UserAgent = d.ledger, d.store.Now, "pushwatch/"+version()
@@ -161,8 +153,8 @@ func (d *daemon) newPoller(now func() time.Time, metrics *poller.Metrics) (*poll
 	s := d.settings
 	return poller.New(poller.Config{
 		Source: d.client, Assignments: d.fleet, Recorder: d.store,
-		Discover: s.discover, Track: s.track, Sweep: s.sweep, PageSize: s.pageSize,
-		Now: now, OnEvents: d.relay.Wake, Logger: s.log, Metrics: metrics,
+		Plan: s.plan,
+		Now:  now, OnEvents: d.relay.Wake, Logger: s.log, Metrics: metrics,
 	})
 }
 
@@ -171,7 +163,7 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.store.RollSent(ctx, d.settings.horizon); err != nil {
 		return err
 	}
-	if err := d.leases.Renew(ctx); err != nil {
+	if err := d.configure(ctx, d.settings.companies, d.settings.reserve); err != nil {
 		return err
 	}
 	d.leasing = begin(d.leases.Run)

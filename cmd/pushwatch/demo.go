@@ -121,9 +121,9 @@ func demoSettings(o demoOptions, databaseURL string, broker *embedded.NATS, coda
 		nats:     publisher.DialConfig{URL: broker.URL(), Log: log},
 		stream: publisher.StreamConfig{Name: "CODAT_PUSH", SubjectPrefix: "codat.push", Manage: publisher.ManageCreate,
 			MaxAge: 720 * time.Hour, MaxBytes: broker.StreamMaxBytes()},
-		codat:    codat.Config{BaseURL: codatURL, Key: codat.NewSecret(demoKey)},
-		discover: schedule, track: schedule, sweep: nightly,
-		pageSize: demoPage, horizon: 168 * time.Hour, log: log,
+		codat:   codat.Config{BaseURL: codatURL, Key: codat.NewSecret(demoKey)},
+		plan:    poller.Plan{Discover: schedule, Track: schedule, Sweep: nightly, PageSize: demoPage},
+		horizon: 168 * time.Hour, log: log,
 	}
 	for _, c := range codatsim.MakeCompanies(o.seed, o.companies) {
 		s.companies = append(s.companies, push.Company{ID: c.ID, Name: c.Name})

@@ -30,7 +30,7 @@ func openGate(ctx context.Context, s settings, log *slog.Logger) *counted {
 		log.Warn("the request is not counted in pushwatch's ledger", "error", err)
 		return &counted{}
 	}
-	ledger := poller.NewLedger(database, s.reserve, func() int { return len(s.companies) }, log)
+	ledger := poller.NewLedger(database, func() (float64, int) { return s.reserve, len(s.companies) }, log)
 	return &counted{Gate: ledger, database: database}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -44,42 +46,65 @@ func checkSchedule(spec string) error {
 
 // loadConfig reads the configuration and makes the logger that it asks for.
 func loadConfig(flags config.Flags) (config.Config, *slog.Logger, error) {
-	flags.CheckSchedule = checkSchedule
-	c, warnings, err := config.Load(flags, os.Environ())
+	c, warnings, err := readConfig(flags)
 	if err != nil {
-		return config.Config{}, nil, &configError{err}
+		return config.Config{}, nil, err
 	}
-	if c.DataDir == "" {
-		if c.DataDir, err = embedded.DefaultDir(); err != nil {
-			return config.Config{}, nil, &configError{err}
-		}
-	}
-	log := newLogger(c.Log)
-	for _, warning := range warnings {
-		log.Warn("configuration", "warning", warning)
-	}
+	var level slog.LevelVar
+	level.Set(c.Log.Level)
+	log := newLogger(c.Log.Format, &level)
+	warnings.tell(log)
 	return c, log, nil
 }
 
+// warnings are what should be mended in a configuration.
+type warnings config.Warnings
+
+func (w warnings) tell(log *slog.Logger) {
+	for _, warning := range w {
+		log.Warn("configuration", "warning", warning)
+	}
+}
+
+func readConfig(flags config.Flags) (config.Config, warnings, error) {
+	flags.CheckSchedule = checkSchedule
+	c, found, err := config.Load(flags, os.Environ())
+	if err == nil && c.DataDir == "" {
+		c.DataDir, err = embedded.DefaultDir()
+	}
+	if err != nil {
+		return config.Config{}, nil, &configError{err}
+	}
+	return c, warnings(found), nil
+}
+
 // newLogger logs to stderr: for people on a terminal, as JSON elsewhere, unless
-// the configuration says which.
-func newLogger(c config.Log) *slog.Logger {
+// the format says which.
+func newLogger(format string, level *slog.LevelVar) *slog.Logger {
 	terminal := term.IsTerminal(int(os.Stderr.Fd()))
 	switch {
-	case c.Format == "auto" && terminal:
-		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: c.Level, TimeFormat: time.TimeOnly}))
-	case c.Format == "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.Level}))
+	case format == "auto" && terminal:
+		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly}))
+	case format == "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.Level}))
+	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
 // runDaemon starts everything, works until ctx ends, and stops in order.
 func runDaemon(ctx context.Context, flags config.Flags) (err error) {
-	c, log, err := loadConfig(flags)
+	// Until the daemon runs, a SIGHUP waits: its default would end the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	c, found, err := readConfig(flags)
 	if err != nil {
 		return err
 	}
+	var level slog.LevelVar
+	level.Set(c.Log.Level)
+	log := newLogger(c.Log.Format, &level)
+	found.tell(log)
 	servers, err := startServers(ctx, c, log)
 	if err != nil {
 		return err
@@ -116,11 +141,13 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 		return err
 	}
 	log.Info("running", "version", version(), "companies", len(c.Companies), "http", listener.Addr().String())
+	reload := &reloader{daemon: d, flags: flags, level: &level, log: log, inForce: c}
+	reloading := begin(func(ctx context.Context) error { return reload.run(ctx, hup) })
 	<-ctx.Done()
 	log.Info("stopping")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
 	defer cancel()
-	if err := errors.Join(d.stop(stopping), web.end(stopping)); err != nil {
+	if err := errors.Join(reloading.end(stopping), d.stop(stopping), web.end(stopping)); err != nil {
 		log.Warn("stopped before everything was finished; nothing is lost", "error", err)
 	}
 	return nil
@@ -194,8 +221,8 @@ func resolve(c config.Config, servers *servers, log *slog.Logger) (settings, err
 		nats: publisher.DialConfig{URL: c.NATS.URL.Reveal(), CredentialsFile: c.NATS.CredentialsFile, Log: log},
 		stream: publisher.StreamConfig{Name: c.NATS.Stream, SubjectPrefix: c.NATS.SubjectPrefix,
 			Manage: publisher.Manage(c.NATS.Manage), MaxAge: c.NATS.MaxAge, MaxBytes: c.NATS.MaxBytes, Replicas: c.NATS.Replicas},
-		codat:    codat.Config{BaseURL: c.Codat.BaseURL, AllowHTTP: c.Codat.AllowHTTP, Key: codat.NewSecret(c.Codat.APIKey.Reveal())},
-		pageSize: c.Poll.PageSize, reserve: c.Quota.Reserve, horizon: c.AuditHorizon, log: log,
+		codat:   codat.Config{BaseURL: c.Codat.BaseURL, AllowHTTP: c.Codat.AllowHTTP, Key: codat.NewSecret(c.Codat.APIKey.Reveal())},
+		reserve: c.Quota.Reserve, horizon: c.AuditHorizon, log: log,
 		embedded: &servers.watch,
 	}
 	if servers.postgres != nil {
@@ -207,19 +234,35 @@ func resolve(c config.Config, servers *servers, log *slog.Logger) (settings, err
 			s.stream.MaxBytes = servers.nats.StreamMaxBytes()
 		}
 	}
+	s.companies = companiesOf(c)
+	var err error
+	s.plan, err = planOf(c)
+	return s, err
+}
+
+func companiesOf(c config.Config) []push.Company {
+	var companies []push.Company
 	for _, company := range c.Companies {
-		s.companies = append(s.companies, push.Company{ID: company.ID, Name: company.Name})
+		companies = append(companies, push.Company{ID: company.ID, Name: company.Name})
 	}
+	return companies
+}
+
+// planOf reads the schedules of a configuration.
+func planOf(c config.Config) (poller.Plan, error) {
+	plan := poller.Plan{PageSize: c.Poll.PageSize}
 	for _, schedule := range []struct {
 		to   *poller.Schedule
 		key  string
 		spec string
-	}{{&s.discover, "poll.discover", c.Poll.Discover}, {&s.track, "poll.track", c.Poll.Track}, {&s.sweep, "poll.sweep", c.Poll.Sweep}} {
+	}{
+		{&plan.Discover, "poll.discover", c.Poll.Discover}, {&plan.Track, "poll.track", c.Poll.Track}, {&plan.Sweep, "poll.sweep", c.Poll.Sweep},
+	} {
 		parsed, err := poller.ParseSchedule(schedule.spec)
 		if err != nil {
-			return settings{}, &configError{fmt.Errorf("%s: %w", schedule.key, err)}
+			return poller.Plan{}, &configError{fmt.Errorf("%s: %w", schedule.key, err)}
 		}
 		*schedule.to = parsed
 	}
-	return s, nil
+	return plan, nil
 }

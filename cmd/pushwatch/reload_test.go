@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/codat/codatsim"
+)
+
+func TestCompaniesAndSchedulesChangeWithoutARestart(t *testing.T) {
+	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 2)})
+	file := filepath.Join(t.TempDir(), "pushwatch.yaml")
+	write := func(text string) {
+		fresh := file + ".new" // as editors and mounted volumes do: a rename
+		require.NoError(t, os.WriteFile(fresh, []byte(text), 0o600))
+		require.NoError(t, os.Rename(fresh, file))
+	}
+	says := func(what string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return strings.Contains(w.log.String(), what) }, 30*time.Second, 20*time.Millisecond, what)
+	}
+	asked := func(company int) int { return w.sim.Stats().ByCompany[w.companies[company]] }
+	grows := func(company int) {
+		t.Helper()
+		before := asked(company)
+		require.Eventually(t, func() bool { return asked(company) > before+1 }, 30*time.Second, 20*time.Millisecond)
+	}
+	one := fmt.Sprintf("companies: [{id: %s}]\n", w.companies[0])
+	both := fmt.Sprintf("companies: [{id: %s}, {id: %s, name: Second}]\n", w.companies[0], w.companies[1])
+	write(one)
+	environ := w.environ("PUSHWATCH_COMPANIES=", "PUSHWATCH_POLL_TRACK=", "PUSHWATCH_LOG_LEVEL=")
+	cmd := program(t.Context(), t, environ, "run", "--http-listen", "127.0.0.1:0", "--config", file)
+	cmd.Stdout, cmd.Stderr = &w.log, &w.log
+	require.NoError(t, cmd.Start())
+	w.awaitRequests(t, 3)
+	assert.Zero(t, asked(1))
+
+	write(both + "poll: {track: '@every 1s'}\nlog: {level: debug}\n")
+	says("configuration reloaded")
+	grows(1)
+	grows(0)
+	says("level=DEBUG")
+
+	write(both + "pol: {}\n")
+	says("configuration not reloaded; the old one stays in force")
+	says("pol")
+	grows(1)
+
+	write(both + "nats: {max_age: 1h}\n")
+	says("changed keys take effect at the next start")
+	says("nats.max_age")
+
+	write(one)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	require.Eventually(t, func() bool {
+		return w.query(t, `select count(*) from pushwatch.lease where holder is not null and name like 'company/%'`) == 1
+	}, 30*time.Second, 50*time.Millisecond)
+	grows(0)
+	assert.Equal(t, int64(2), w.query(t, `select count(*) from pushwatch.walk where kind = 'baseline'`), "nothing was begun anew")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, cmd.Wait())
+}
