@@ -148,7 +148,7 @@ func watchDemo(ctx context.Context, o demoOptions, s settings, sim *codatsim.Sim
 		return err
 	}
 	fmt.Fprintf(progress, "http://%s/readyz and /metrics; Ctrl-C ends the demo\n", listener.Addr())
-	showProgress(ctx, o.length, d, sim, progress)
+	showProgress(ctx, o.length, d, progress)
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), demoSettle)
 	defer cancel()
@@ -164,14 +164,17 @@ func watchDemo(ctx context.Context, o demoOptions, s settings, sim *codatsim.Sim
 	return nil
 }
 
-// showProgress prints a line a second until the time is up or ctx ends.
-func showProgress(ctx context.Context, length time.Duration, d *daemon, sim *codatsim.Sim, progress io.Writer) {
+// showProgress tells how far the demo is, each second, until the time is up or ctx
+// ends.
+func showProgress(ctx context.Context, length time.Duration, d *daemon, progress io.Writer) {
 	var end <-chan time.Time
 	if length > 0 {
 		timer := time.NewTimer(length)
 		defer timer.Stop()
 		end = timer.C
 	}
+	shown := newDemoProgress(progress, length)
+	defer shown.close()
 	ticker := time.NewTicker(demoProgress)
 	defer ticker.Stop()
 	started := time.Now()
@@ -183,12 +186,9 @@ func showProgress(ctx context.Context, length time.Duration, d *daemon, sim *cod
 			return
 		case <-ticker.C:
 		}
-		counts, err := d.store.Counts(ctx)
-		if err != nil {
-			continue // the next line tells more
+		if counts, err := d.store.Counts(ctx); err == nil { // else the next line tells more
+			shown.show(time.Since(started), counts)
 		}
-		fmt.Fprintf(progress, "%4.0fs  operations %5d  changes %5d  published %5d  waiting %3d\n",
-			time.Since(started).Seconds(), counts.Operations, counts.Transitions, counts.Published, counts.Waiting)
 	}
 }
 

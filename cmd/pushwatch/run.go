@@ -12,7 +12,6 @@ import (
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/pushwatch/pushwatch/codat"
 	"github.com/pushwatch/pushwatch/internal/config"
@@ -81,7 +80,7 @@ func readConfig(flags config.Flags) (config.Config, warnings, error) {
 // newLogger logs to stderr: for people on a terminal, as JSON elsewhere, unless
 // the format says which.
 func newLogger(format string, level *slog.LevelVar) *slog.Logger {
-	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	terminal := isTerminal(os.Stderr)
 	switch {
 	case format == "auto" && terminal:
 		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly}))
