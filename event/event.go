@@ -90,3 +90,34 @@ type Sent struct {
 	Epoch    string // identity of the stream: its name and creation time
 	Sequence uint64
 }
+
+// Kept is a published event whose bytes are still kept, as the database believes
+// it to be in the stream.
+type Kept struct {
+	Operation
+	Version     int64
+	ID          string
+	Filter      string
+	Sequence    uint64
+	PublishedAt time.Time
+}
+
+// Operation names an operation and the outbox bucket that it belongs to.
+type Operation struct {
+	CompanyID string
+	Key       string
+	Bucket    int16
+}
+
+// Lost is an operation of which the stream has lost every event above Above.
+type Lost struct {
+	Operation
+	Above int64
+}
+
+// Foreign is a message of an operation that another database published.
+type Foreign struct {
+	Event    Event // as decoded from its body
+	Sequence uint64
+	StoredAt time.Time
+}

@@ -24,6 +24,7 @@ const (
 	expired               // as retry, and what stood before it left by its age
 	lost                  // it is not, and events before it are missing that ought to be there
 	search                // a later version is there: whether this one is too must be looked up
+	adopt                 // an earlier database published the operation: take its history over
 	reject                // it can never be published
 )
 
@@ -45,6 +46,13 @@ func decide(p event.Pending, last *StoredMessage, now time.Time, maxAge time.Dur
 	case !ok || there.Operation != mine.Operation:
 		return verdict{action: reject, class: classForeignMessage,
 			detail: fmt.Sprintf("sequence %d of the stream, subject %s, is not pushwatch's", last.Sequence, last.Subject)}
+	case there.Instance != mine.Instance && last.Sequence == p.PreviousSequence:
+		return verdict{action: retry, sequence: last.Sequence} // adopted before
+	case there.Instance != mine.Instance && p.Version == 1:
+		return verdict{action: adopt, sequence: last.Sequence,
+			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
+	case there.Instance != mine.Instance && there.Version < p.Version:
+		return behind(p, last.Sequence, there.Version, now, maxAge)
 	case there.Instance != mine.Instance:
 		return verdict{action: reject, class: classForeignInstance,
 			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}

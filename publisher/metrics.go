@@ -10,9 +10,10 @@ const (
 	byExpired  = "expired"  // as retry, after the event before it left the stream by its age
 	byLost     = "lost"     // the events before it are missing from the stream
 	byRejected = "rejected" // it can never be published
+	byAdopted  = "adopted"  // an earlier database's events stand there: its history goes on behind them
 )
 
-var resolutions = []string{byFound, byRetry, byExpired, byLost, byRejected}
+var resolutions = []string{byFound, byRetry, byExpired, byLost, byRejected, byAdopted}
 
 // Why an event can never be published: the values of the label "class", and of
 // the class that [Outbox] keeps.
@@ -34,6 +35,9 @@ type Metrics struct {
 	rejected  *prometheus.CounterVec
 	seconds   prometheus.Histogram
 	lost      prometheus.Counter
+	tailLost  prometheus.Counter
+	gaps      prometheus.Counter
+	adopted   prometheus.Counter
 }
 
 func newMetrics() *Metrics {
@@ -59,6 +63,18 @@ func newMetrics() *Metrics {
 			Name: "pushwatch_stream_lost_total",
 			Help: "Times that events of an operation which the stream had acknowledged were missing from it.",
 		}),
+		tailLost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pushwatch_stream_tail_lost_total",
+			Help: "Events that the stream had acknowledged and lost, found by an audit and made pending again.",
+		}),
+		gaps: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pushwatch_stream_gaps_total",
+			Help: "Operations seen by an audit whose lost events stand before a later one and cannot be published in order any more.",
+		}),
+		adopted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pushwatch_operations_adopted_total",
+			Help: "Operations that took their history from events which an earlier database had published.",
+		}),
 	}
 	for _, by := range resolutions {
 		m.resolved.WithLabelValues(by)
@@ -70,7 +86,7 @@ func newMetrics() *Metrics {
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.published, m.resolved, m.rejected, m.seconds, m.lost}
+	return []prometheus.Collector{m.published, m.resolved, m.rejected, m.seconds, m.lost, m.tailLost, m.gaps, m.adopted}
 }
 
 // Describe implements [prometheus.Collector].

@@ -151,7 +151,7 @@ func (o *outbox) Sent(_ context.Context, sent []event.Sent) (int, error) {
 	return n, o.end("Sent")
 }
 
-func (o *outbox) Requeue(_ context.Context, p event.Pending, above int64) (int, error) {
+func (o *outbox) Requeue(_ context.Context, lost []event.Lost, since time.Time) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.begin("Requeue"); err != nil {
@@ -159,9 +159,11 @@ func (o *outbox) Requeue(_ context.Context, p event.Pending, above int64) (int, 
 	}
 	n := 0
 	for _, r := range o.rows {
-		if r.Filter == p.Filter && r.published && r.Version > above && !r.forgotten {
-			r.published, r.vanished, r.sequence, r.at = false, false, 0, time.Time{}
-			n++
+		for _, l := range lost {
+			if r.CompanyID == l.CompanyID && r.Key == l.Key && r.published && r.Version > l.Above && !r.forgotten && !r.at.Before(since) {
+				r.published, r.vanished, r.sequence, r.at = false, false, 0, time.Time{}
+				n++
+			}
 		}
 	}
 	return n, o.end("Requeue")

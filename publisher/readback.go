@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -107,31 +106,13 @@ const readers = 16
 // lasts returns the last message of the operation of each attempt, nil for none,
 // or the first error. No goroutine outlives the call.
 func (s *Stream) lasts(ctx context.Context, attempts []attempt) ([]*StoredMessage, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	messages := make([]*StoredMessage, len(attempts))
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range min(readers, len(attempts)) {
-		wg.Go(func() {
-			for i := range next {
-				var err error
-				if messages[i], err = s.last(ctx, attempts[i].pending.Filter); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	for i := range attempts {
-		if ctx.Err() != nil {
-			break
-		}
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+	err := inParallel(ctx, len(attempts), func(ctx context.Context, i int) (err error) {
+		messages[i], err = s.last(ctx, attempts[i].pending.Filter)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return messages, nil
 }

@@ -24,19 +24,39 @@ type Outbox interface {
 	// when it returns nil, unknown when it returns an error. Events whose lease was
 	// lost meanwhile are left alone; it returns how many were recorded.
 	Sent(ctx context.Context, sent []event.Sent) (int, error)
-	// Requeue makes the published versions above above of p's operation pending
-	// again with the same ids and bytes, because the stream has lost them. It
-	// returns how many; versions whose bytes are not kept any more stay as they are.
-	Requeue(ctx context.Context, p event.Pending, above int64) (int, error)
+	// Requeue makes the events of the operations that are above what is left of
+	// them, and were published at since or later, pending again with the same ids
+	// and bytes, because the stream has lost them. It returns how many; those whose
+	// bytes are not kept any more, or whose lease was lost, stay as they are.
+	Requeue(ctx context.Context, lost []event.Lost, since time.Time) (int, error)
 	// Reject sets an event that can never be published aside; later versions of
 	// its operation wait behind it.
 	Reject(ctx context.Context, p event.Pending, class, detail string) error
+}
+
+// Archive is what the database keeps of the events that are in the stream. The
+// relay calls it as it calls [Outbox].
+type Archive interface {
+	// Newest returns the most recently published max events that are kept, of
+	// hash buckets leased to this process, published at since or later.
+	Newest(ctx context.Context, since time.Time, max int) ([]event.Kept, error)
+	// After returns, oldest first, at most max such events behind the given one,
+	// by time and sequence; behind the zero event are all of them.
+	After(ctx context.Context, last event.Kept, since time.Time, max int) ([]event.Kept, error)
+	// Adopt puts the operation's own history, none of which is in the stream,
+	// behind that of another database, which is: versions and statuses go on from
+	// the last of the messages, which are all that there are, in order; what they
+	// tell already is not told again. One commit; it returns false, and changes
+	// nothing, when something of the operation was published or set aside.
+	Adopt(ctx context.Context, op event.Operation, epoch string, there []event.Foreign) (bool, error)
 }
 
 // Config is what a relay works with.
 type Config struct {
 	Stream     *Stream
 	Outbox     Outbox
+	Archive    Archive          // nil: neither audits nor adoption
+	Audit      time.Duration    // how often the stream's tail is audited without a reason; default 5 min
 	Now        func() time.Time // the clock that the outbox records by; default time.Now
 	Log        *slog.Logger     // default: none
 	Batch      int              // events of a run, all in flight at once; 1 to 256, default 256
@@ -57,6 +77,8 @@ type Relay struct {
 
 	stream     *Stream
 	outbox     Outbox
+	archive    Archive
+	auditEvery time.Duration
 	now        func() time.Time
 	log        *slog.Logger
 	batch      int
@@ -65,10 +87,12 @@ type Relay struct {
 	cas        bool // off in a test that must then see duplicates
 	wake       chan struct{}
 
-	running sync.Mutex // held by RunOnce; protects the three below
+	running sync.Mutex // held by RunOnce; protects the five below
 	known   identity   // of the stream, zero when it must be asked before publishing
 	epoch   string     // last one seen, kept through trouble
 	checked time.Time  // when the stream was last asked
+	audited audited    // the last audit
+	suspect bool       // something happened by which the stream may have lost events
 
 	health health
 }
@@ -80,7 +104,7 @@ func New(c Config) (*Relay, error) {
 	}
 	r := &Relay{
 		Metrics: newMetrics(), stream: c.Stream, outbox: c.Outbox, now: c.Now, log: c.Log, batch: c.Batch,
-		ackTimeout: c.AckTimeout, poll: c.Poll, cas: expectSequence, wake: make(chan struct{}, 1),
+		archive: c.Archive, auditEvery: c.Audit, ackTimeout: c.AckTimeout, poll: c.Poll, cas: expectSequence, wake: make(chan struct{}, 1),
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -90,6 +114,9 @@ func New(c Config) (*Relay, error) {
 	}
 	if r.batch == 0 {
 		r.batch = maxInFlight
+	}
+	if r.auditEvery == 0 {
+		r.auditEvery = 5 * time.Minute
 	}
 	if r.ackTimeout == 0 {
 		r.ackTimeout = 5 * time.Second
@@ -109,11 +136,12 @@ type Result struct {
 	Taken    int // events read from the outbox
 	Recorded int // events recorded as published
 	Requeued int // events that the stream had lost, pending again
+	Adopted  int // operations that took over the history of an earlier database
 	Rejected int // events set aside
 }
 
 // progressed reports whether the outbox is another than before.
-func (r Result) progressed() bool { return r.Recorded+r.Requeued+r.Rejected > 0 }
+func (r Result) progressed() bool { return r.Recorded+r.Requeued+r.Adopted+r.Rejected > 0 }
 
 // RunOnce publishes one batch and records it. It returns the first thing that
 // went wrong, beside what was done all the same; whatever it did not finish is
@@ -146,6 +174,10 @@ func (b *batch) fail(err error) {
 
 // run does the durable steps of a batch, in order.
 func (b *batch) run(ctx context.Context) error {
+	// Before anything is published behind what the stream may have lost.
+	if err := b.audit(ctx); err != nil {
+		return err
+	}
 	pending, err := b.pending(ctx)
 	if err != nil {
 		return err
@@ -258,6 +290,7 @@ func (b *batch) record(ctx context.Context) error {
 // the stream that is wrong.
 func (r *Relay) identify(ctx context.Context) error {
 	known, err := r.stream.identify(ctx)
+	r.suspect = r.suspect || r.known.epoch != "" && shrunk(r.known, known)
 	r.known = known
 	if known.epoch == "" {
 		return err
@@ -265,6 +298,7 @@ func (r *Relay) identify(ctx context.Context) error {
 	r.checked = r.now()
 	if r.epoch != "" && r.epoch != known.epoch {
 		r.log.Error("the stream is another one than before: it was deleted and made again", "was", r.epoch, "is", known.epoch)
+		r.suspect = true
 	}
 	r.epoch = known.epoch
 	return err

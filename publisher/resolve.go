@@ -75,6 +75,10 @@ func (b *batch) resolve(ctx context.Context, attempts []attempt) ([]attempt, err
 			if n := b.requeue(ctx, a.pending, v); n == 0 {
 				again = append(again, a)
 			}
+		case adopt:
+			if err := b.adopt(ctx, a.pending, v); err != nil {
+				b.fail(err)
+			}
 		case reject:
 			b.Metrics.resolved.WithLabelValues(byRejected).Inc()
 			b.reject(ctx, a.pending, v.class, v.detail)
@@ -104,7 +108,8 @@ func (b *batch) requeue(ctx context.Context, p *event.Pending, v verdict) int {
 	b.Metrics.resolved.WithLabelValues(byLost).Inc()
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	n, err := b.outbox.Requeue(ctx, *p, v.above)
+	lost := event.Lost{Operation: operationOf(p), Above: v.above}
+	n, err := b.outbox.Requeue(ctx, []event.Lost{lost}, kept(b.now(), b.known.config.MaxAge))
 	if err != nil {
 		b.fail(err)
 		return 1

@@ -69,6 +69,8 @@ type Stream struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	want jetstream.StreamConfig
+
+	manage Manage
 }
 
 // Name returns the stream's name.
@@ -85,7 +87,7 @@ func EnsureStream(ctx context.Context, nc *nats.Conn, c StreamConfig) (*Stream, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("stream %s: %w", c.Name, err)
 	}
-	s := &Stream{nc: nc, js: js, want: c.wanted()}
+	s := &Stream{nc: nc, js: js, want: c.wanted(), manage: c.Manage}
 	is, err := s.config(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		is, err = s.create(ctx, c.Manage)
@@ -260,24 +262,33 @@ func (s *Stream) overlapping(ctx context.Context) error {
 type identity struct {
 	epoch  string // name and creation time: a recreated stream is another
 	config jetstream.StreamConfig
+	state  jetstream.StreamState
 }
 
 // identify asks which stream it is that answers to the name, and refuses one
-// that would break the guarantees: it may have been changed since the start.
+// that would break the guarantees: it may have been changed since the start. One
+// that is gone is made again as at the start, where that is allowed: what it had
+// held is healed from the database.
+//
+// True if we crash after making it: it is another epoch, which the next audit sees.
 func (s *Stream) identify(ctx context.Context) (identity, error) {
 	info, err := s.info(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if _, err = s.create(ctx, s.manage); err == nil {
+			info, err = s.info(ctx)
+		}
+	}
 	if err != nil {
 		return identity{}, s.withRemedy(err)
 	}
-	id := identity{epoch: epoch(info), config: info.Config}
+	id := identity{epoch: epoch(info), config: info.Config, state: info.State}
 	return id, s.verify(info.Config)
 }
 
-// withRemedy says what to do where err is that the stream is gone. The relay
-// does not make it itself: whoever deleted it may be about to restore it.
+// withRemedy says what to do where err is that the stream is gone.
 func (s *Stream) withRemedy(err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%w; restart pushwatch, or make it with: %s", err, addCommand(s.want))
+		return fmt.Errorf("%w; make it with: %s", err, addCommand(s.want))
 	}
 	return err
 }

@@ -42,15 +42,9 @@ func (s *Store) Outbox(leases *Leases) *Outbox {
 // of each operation the lowest unpublished version alone, with where the version
 // before it is in the stream.
 func (o *Outbox) Pending(ctx context.Context, max int) ([]event.Pending, error) {
-	held := o.leases.Held(o.names...)
-	if len(held) == 0 {
-		return nil, nil
-	}
-	owned := make([]int16, len(held))
-	for i, fence := range held {
-		if _, err := fmt.Sscanf(strings.TrimPrefix(fence.Lease, "relay/"), "%d", &owned[i]); err != nil {
-			return nil, fmt.Errorf("lease %s: %w", fence.Lease, err)
-		}
+	owned, err := o.owned()
+	if err != nil || len(owned) == 0 {
+		return nil, err
 	}
 	const q = `
 select o.company_id, o.push_operation_key, o.version, o.bucket, o.event_id, coalesce(o.previous_event_id, ''),
@@ -73,6 +67,18 @@ limit $2::integer`
 		return nil, fmt.Errorf("read the outbox: %w", err)
 	}
 	return pending, nil
+}
+
+// owned returns the buckets that are leased to this process now.
+func (o *Outbox) owned() ([]int16, error) {
+	held := o.leases.Held(o.names...)
+	owned := make([]int16, len(held))
+	for i, fence := range held {
+		if _, err := fmt.Sscanf(strings.TrimPrefix(fence.Lease, "relay/"), "%d", &owned[i]); err != nil {
+			return nil, fmt.Errorf("lease %s: %w", fence.Lease, err)
+		}
+	}
+	return owned, nil
 }
 
 func scanPending(row pgx.CollectableRow) (event.Pending, error) {
@@ -103,10 +109,7 @@ func (o *Outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 	if len(sent) == 0 {
 		return 0, nil
 	}
-	tokens := map[string]int64{}
-	for _, fence := range o.leases.Held(o.names...) {
-		tokens[fence.Lease] = fence.Token
-	}
+	tokens := o.tokens()
 	var companies, keys, leases, epochs []string
 	var versions, sequences, held []int64
 	for _, s := range sent {
@@ -167,36 +170,13 @@ on conflict (epoch) do nothing`
 	return n, nil
 }
 
-// Requeue makes the operation's published versions above above pending again,
-// byte for byte, because the stream has lost them. Only those whose payload is
-// inside the audit horizon can come back; it returns how many did.
-func (o *Outbox) Requeue(ctx context.Context, p event.Pending, above int64) (int, error) {
-	const q = `
-with lost as (
-    delete from pushwatch.sent
-    where company_id = $1::text and push_operation_key = $2::text and version > $3::bigint
-    returning company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject, filter, header,
-              payload, created_at
-), unpublished as (
-    delete from pushwatch.publication u using lost l
-    where u.company_id = l.company_id and u.push_operation_key = l.push_operation_key and u.version = l.version
-), back as (
-    insert into pushwatch.outbox (company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject,
-        filter, header, payload, created_at)
-    select company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject, filter, header,
-        payload, created_at from lost
-    on conflict (company_id, push_operation_key, version) do nothing
-    returning version
-)
-select count(*) from back`
-	var n int
-	err := o.fenced(ctx, p, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, q, p.CompanyID, p.Key, above).Scan(&n)
-	})
-	if err != nil {
-		return 0, fmt.Errorf("requeue operation %s of company %s: %w", p.Key, p.CompanyID, err)
+// tokens returns the fencing tokens of the leases of this process, by name.
+func (o *Outbox) tokens() map[string]int64 {
+	tokens := map[string]int64{}
+	for _, fence := range o.leases.Held(o.names...) {
+		tokens[fence.Lease] = fence.Token
 	}
-	return n, nil
+	return tokens
 }
 
 // Reject sets aside an event that can never be published. It stays in the
@@ -205,7 +185,7 @@ func (o *Outbox) Reject(ctx context.Context, p event.Pending, class, detail stri
 	const q = `
 update pushwatch.outbox set rejected_class = $4::text, rejected_detail = $5::text, rejected_at = pg_catalog.now()
 where company_id = $1::text and push_operation_key = $2::text and version = $3::bigint`
-	err := o.fenced(ctx, p, func(ctx context.Context, tx pgx.Tx) error {
+	err := o.fenced(ctx, p.Bucket, func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, q, p.CompanyID, p.Key, p.Version, class, detail)
 		return err
 	})
@@ -215,9 +195,9 @@ where company_id = $1::text and push_operation_key = $2::text and version = $3::
 	return nil
 }
 
-// fenced runs fn in a transaction under the lease of the event's bucket.
-func (o *Outbox) fenced(ctx context.Context, p event.Pending, fn func(context.Context, pgx.Tx) error) error {
-	f := push.Fence{Lease: relayLease(p.Bucket)}
+// fenced runs fn in a transaction under the lease of a bucket.
+func (o *Outbox) fenced(ctx context.Context, bucket int16, fn func(context.Context, pgx.Tx) error) error {
+	f := push.Fence{Lease: relayLease(bucket)}
 	if held := o.leases.Held(f.Lease); len(held) == 1 {
 		f = held[0]
 	}

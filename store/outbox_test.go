@@ -107,7 +107,8 @@ func TestEventsThatTheStreamLostComeBackByteForByteAndInOrder(t *testing.T) {
 	v2 := pending(r, o)[0]
 	send(r, o, 2, v2)
 
-	n, err := o.Requeue(t.Context(), v2, 0)
+	lost := []event.Lost{{Operation: event.Operation{CompanyID: v2.CompanyID, Key: v2.Key, Bucket: v2.Bucket}}}
+	n, err := o.Requeue(t.Context(), lost, time.Time{})
 	require.NoError(t, err)
 	assert.Equal(t, 2, n)
 	storetest.CheckInvariants(t, r.url)

@@ -26,6 +26,7 @@ var (
 	_ poller.Recorder    = (*store.Store)(nil)
 	_ poller.Book        = (*store.Store)(nil)
 	_ publisher.Outbox   = (*store.Outbox)(nil)
+	_ publisher.Archive  = (*store.Outbox)(nil)
 )
 
 const (
@@ -137,8 +138,9 @@ func (d *daemon) wire(ctx context.Context, stream *publisher.Stream) (err error)
 	if d.client, err = codat.New(api); err != nil {
 		return &configError{err}
 	}
+	outbox := d.store.Outbox(d.leases)
 	d.relay, err = publisher.New(publisher.Config{
-		Stream: stream, Outbox: d.store.Outbox(d.leases), Now: d.store.Now, Log: s.log,
+		Stream: stream, Outbox: outbox, Archive: outbox, Now: d.store.Now, Log: s.log,
 	})
 	if err != nil {
 		return err

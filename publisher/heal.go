@@ -1,0 +1,231 @@
+package publisher
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pushwatch/pushwatch/event"
+)
+
+const (
+	tailRows  = 256  // the newest events that every audit looks at
+	auditPage = 1000 // events of a page, once one of them is missing
+)
+
+// audited says under which circumstances the tail of the stream was last found
+// whole, so that a change of them is a reason to look again.
+type audited struct {
+	at         time.Time // zero: never
+	reconnects uint64
+}
+
+// due reports whether there is a reason for an audit.
+func (r *Relay) due() bool {
+	return r.suspect || r.audited.at.IsZero() || r.now().Sub(r.audited.at) >= r.auditEvery ||
+		r.stream.nc.Stats().Reconnects != r.audited.reconnects
+}
+
+// shrunk reports whether a stream holds less than before, as after a purge or
+// an older copy of its store; also after messages left by their age, for which
+// the audit makes allowance.
+func shrunk(was, is identity) bool {
+	return is.state.LastSeq < was.state.LastSeq || is.state.Msgs < was.state.Msgs
+}
+
+// audit compares the tail of the stream with what is recorded of it, when there
+// is a reason to. The newest rows are the first to be lost. Where one of them is
+// missing, all kept rows are compared, oldest first. They are not bisected: when
+// an older copy of the store came back, sequences were given out twice, and rows
+// that are sound stand between those that are not.
+//
+// True if we crash here: what was made pending again is published like anything
+// else, and the rest, the newest, is found by the next start's audit, which comes
+// before its first publication.
+func (b *batch) audit(ctx context.Context) error {
+	if b.archive == nil || !b.due() {
+		return nil
+	}
+	now := audited{at: b.now(), reconnects: b.stream.nc.Stats().Reconnects}
+	if err := b.identify(ctx); err != nil {
+		return err
+	}
+	since := kept(now.at, b.known.config.MaxAge)
+	tail, err := b.newest(ctx, since)
+	if err != nil {
+		return err
+	}
+	missing, err := b.missing(ctx, tail)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		if err := b.heal(ctx, since); err != nil {
+			return err
+		}
+	}
+	b.audited, b.suspect = now, false
+	return nil
+}
+
+// kept returns the time since which published events must still be in a stream
+// that keeps them for maxAge; see aged.
+func kept(now time.Time, maxAge time.Duration) time.Time {
+	if maxAge <= 0 {
+		return time.Time{}
+	}
+	return now.Add(min(maxAge/10, time.Hour) - maxAge)
+}
+
+func (b *batch) newest(ctx context.Context, since time.Time) ([]event.Kept, error) {
+	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
+	defer cancel()
+	return b.archive.Newest(ctx, since, tailRows)
+}
+
+// heal makes everything pending again that the stream has lost, a page at a time.
+func (b *batch) heal(ctx context.Context, since time.Time) error {
+	requeued := 0
+	for last := (event.Kept{}); ; {
+		page, err := b.after(ctx, last, since)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		last = page[len(page)-1]
+		n, err := b.healPage(ctx, page, since)
+		requeued += n
+		if err != nil {
+			return err
+		}
+	}
+	if requeued > 0 {
+		b.log.ErrorContext(ctx, "the stream has lost events that it had acknowledged; they are published again",
+			"stream", b.stream.Name(), "epoch", b.known.epoch, "requeued", requeued)
+	}
+	return nil
+}
+
+func (b *batch) after(ctx context.Context, last event.Kept, since time.Time) ([]event.Kept, error) {
+	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
+	defer cancel()
+	return b.archive.After(ctx, last, since, auditPage)
+}
+
+func (b *batch) healPage(ctx context.Context, page []event.Kept, since time.Time) (int, error) {
+	missing, err := b.missing(ctx, page)
+	if err != nil || len(missing) == 0 {
+		return 0, err
+	}
+	lost, err := b.left(ctx, missing)
+	if err != nil || len(lost) == 0 {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
+	defer cancel()
+	n, err := b.outbox.Requeue(ctx, lost, since)
+	if err != nil {
+		return 0, err
+	}
+	b.result.Requeued += n
+	b.Metrics.tailLost.Add(float64(n))
+	return n, nil
+}
+
+// missing returns the events of which the stream has no message, or another one,
+// at the recorded sequence. Nothing is published here during an audit, so what is
+// beyond the last sequence needs no question.
+func (b *batch) missing(ctx context.Context, rows []event.Kept) ([]event.Kept, error) {
+	state := b.known.state
+	gone := make([]bool, len(rows))
+	err := inParallel(ctx, len(rows), func(ctx context.Context, i int) error {
+		sequence := rows[i].Sequence
+		if sequence < state.FirstSeq || sequence > state.LastSeq {
+			gone[i] = true
+			return nil
+		}
+		msg, err := get(ctx, b.stream.nc, b.stream.Name(), getRequest{Sequence: sequence})
+		gone[i] = err == nil && (msg == nil || msg.ID != rows[i].ID)
+		return err
+	})
+	if err != nil {
+		return nil, b.stream.withRemedy(err)
+	}
+	var missing []event.Kept
+	for i, row := range rows {
+		if gone[i] {
+			missing = append(missing, row)
+		}
+	}
+	return missing, nil
+}
+
+// left returns, for each operation of the missing events, what the stream still
+// has of it. An event that is missing before a later one of its operation cannot
+// come back in order; it is counted and told.
+func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, error) {
+	highest := map[event.Operation]event.Kept{}
+	var order []event.Operation
+	for _, row := range missing {
+		was, ok := highest[row.Operation]
+		if !ok {
+			order = append(order, row.Operation)
+		}
+		if !ok || row.Version > was.Version {
+			highest[row.Operation] = row
+		}
+	}
+	lasts := make([]*StoredMessage, len(order))
+	err := inParallel(ctx, len(order), func(ctx context.Context, i int) (err error) {
+		lasts[i], err = b.stream.last(ctx, highest[order[i]].Filter)
+		return err
+	})
+	if err != nil {
+		return nil, b.stream.withRemedy(err)
+	}
+	var lost []event.Lost
+	for i, op := range order {
+		above := int64(0)
+		if lasts[i] != nil {
+			there, ok := event.ParseID(lasts[i].ID)
+			if !ok || there.Version >= highest[op].Version {
+				b.Metrics.gaps.Inc()
+				b.log.ErrorContext(ctx, "an event is missing from the stream before a later one of its operation",
+					"event_id", highest[op].ID, "sequence", highest[op].Sequence, "last_there", lasts[i].ID)
+				continue
+			}
+			above = there.Version
+		}
+		lost = append(lost, event.Lost{Operation: op, Above: above})
+	}
+	return lost, nil
+}
+
+// inParallel calls fn for 0 to n-1, a few at once, and returns the first error.
+// No goroutine outlives the call.
+func inParallel(ctx context.Context, n int, fn func(context.Context, int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(readers, n) {
+		wg.Go(func() {
+			for i := range next {
+				if err := fn(ctx, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for i := 0; i < n && ctx.Err() == nil; i++ {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
