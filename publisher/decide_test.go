@@ -51,7 +51,7 @@ func TestDecideForEveryLastMessage(t *testing.T) {
 		{"the fifth", at(id(5)), [4]verdict{overtaken(id(5)),
 			{action: found, sequence: 70}, {action: found, sequence: 70}, {action: found, sequence: 70}}},
 		{"a later one", at(id(6)), all(later)},
-		{"another instance's", at(instanceOf), all(other)},
+		{"another instance's", at(instanceOf), [4]verdict{{action: adopt, sequence: 70, detail: other.detail}, other, other, other}},
 		{"another operation's", at(event.ID(instance, "company", "other", 5)), all(foreign)},
 		{"another operation's of another instance", at(event.ID("deadbeef", "company", "other", 5)), all(foreign)},
 		{"one without an id", at(""), all(foreign)},

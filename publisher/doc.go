@@ -20,9 +20,14 @@
 // second belt. Any answer but a clean acknowledgement proves nothing: the stream
 // is read back from its leader, and a pure function decides by what is there.
 //
+// What the stream lost although it had acknowledged it (a power cut, a store that
+// was deleted or restored, a purge, a stream made again) is found by comparing its
+// tail with the outbox's archive: at the start, after a reconnect, when the stream
+// is another or holds less than before, and every few minutes. It is published
+// again in order with the same ids, as far as the archive has it. After a purge
+// the server refuses those ids until its duplicate window has passed.
+//
 // The relay promises nothing about a stream to which others publish below the
-// prefix, from which messages are removed before their age, or whose storage
-// loses what it acknowledged; the last two it notices when the operation's next
-// event comes, and then publishes the lost ones again, as far as the outbox still
-// has them.
+// prefix, nor about events lost before a later one of their operation that is
+// still there: they cannot come back in order, and are counted and logged.
 package publisher

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,18 +36,27 @@ type Transition struct {
 	Key       string
 	Version   int64
 	EventID   string
+
+	PublishedAt time.Time // zero: not recorded as published
 }
 
 // EachTransition calls fn with every transition, in no particular order, until fn
 // returns an error.
 func (s *Store) EachTransition(ctx context.Context, fn func(Transition) error) error {
-	const q = `select company_id, push_operation_key, version, event_id from pushwatch.transition`
+	const q = `
+select t.company_id, t.push_operation_key, t.version, t.event_id, p.published_at
+from pushwatch.transition t
+left join pushwatch.publication p using (company_id, push_operation_key, version)`
 	rows, err := s.pool.Query(ctx, q)
 	if err != nil {
 		return fmt.Errorf("read transitions: %w", err)
 	}
 	var t Transition
-	_, err = pgx.ForEachRow(rows, []any{&t.CompanyID, &t.Key, &t.Version, &t.EventID}, func() error { return fn(t) })
+	var published *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&t.CompanyID, &t.Key, &t.Version, &t.EventID, &published}, func() error {
+		t.PublishedAt = timeOf(published)
+		return fn(t)
+	})
 	return err
 }
 

@@ -3,10 +3,18 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
 
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/internal/audit"
+	"github.com/pushwatch/pushwatch/internal/config"
 	"github.com/pushwatch/pushwatch/publisher"
 	"github.com/pushwatch/pushwatch/store"
 )
@@ -32,7 +40,13 @@ func (d *daemon) auditAgainst(ctx context.Context, truth map[audit.Operation]str
 	if err != nil {
 		return audit.Report{}, err
 	}
-	err = publisher.ReadAll(ctx, d.nats, d.settings.stream.Name, func(m publisher.StoredMessage) error {
+	err = readStream(ctx, d.nats, d.settings.stream.Name, a)
+	return a.Report(), err
+}
+
+// readStream tells a every message of the stream.
+func readStream(ctx context.Context, nc *nats.Conn, stream string, a *audit.Audit) error {
+	return publisher.ReadAll(ctx, nc, stream, func(m publisher.StoredMessage) error {
 		var e event.Event
 		if err := json.Unmarshal(m.Data, &e); err != nil {
 			return fmt.Errorf("message %d of the stream: %w", m.Sequence, err)
@@ -40,5 +54,127 @@ func (d *daemon) auditAgainst(ctx context.Context, truth map[audit.Operation]str
 		a.Message(audit.Operation{CompanyID: e.CompanyID, Key: e.PushOperationKey}, e.Version, m.ID)
 		return nil
 	})
+}
+
+func newAudit() *cobra.Command {
+	flags := config.Flags{WithoutCompanies: true, WithoutAPIKey: true}
+	cmd := &cobra.Command{
+		Use: "audit", Short: "Compare the whole stream with the database",
+		Long: "Reads every change in the database and every message of the stream, and counts changes that the\n" +
+			"stream has lost, messages that it has twice, out of order, or that no change accounts for. Exits 1\n" +
+			"on any of them. It may run beside a daemon: what waits to be published is not lost, nor is what\n" +
+			"has reached the stream's max_age.",
+		Args: usage(cobra.NoArgs),
+	}
+	cmd.Flags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
+	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	form := outputFlag(cmd, "table", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runAudit(cmd, flags, *form) }
+	return cmd
+}
+
+func runAudit(cmd *cobra.Command, flags config.Flags, form string) error {
+	c, log, err := loadConfig(flags)
+	if err != nil {
+		return err
+	}
+	s, detach, err := attach(cmd.Context(), c, log)
+	if err != nil {
+		return err
+	}
+	defer detach()
+	ctx, cancel := context.WithTimeout(cmd.Context(), startTimeout)
+	defer cancel()
+	database, err := openStore(ctx, s.database)
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	nc, err := dial(ctx, s.nats)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	report, err := auditLive(cmd.Context(), database, nc, s.stream, database.Now().Add(-time.Second)) // published_at is a transaction's start
+	if err != nil {
+		return err
+	}
+	if form == "json" {
+		err = writeJSON(cmd.OutOrStdout(), auditDocument(report))
+	} else {
+		err = auditTable(cmd, report)
+	}
+	if err == nil && !report.Sound() {
+		err = errors.New("the stream and the database differ")
+	}
+	return err
+}
+
+// auditLive compares database and stream while a daemon may be at work. What is
+// in the stream was committed before, so the stream is read first; what was
+// published since began need not be in what was read.
+func auditLive(ctx context.Context, s *store.Store, nc *nats.Conn, stream publisher.StreamConfig, began time.Time) (audit.Report, error) {
+	a := audit.New()
+	aged := func(t store.Transition) bool {
+		return stream.MaxAge > 0 && !t.PublishedAt.IsZero() && began.Sub(t.PublishedAt) > stream.MaxAge-min(stream.MaxAge/10, time.Hour)
+	}
+	err := s.EachTransition(ctx, func(t store.Transition) error {
+		if aged(t) {
+			a.Aged(audit.Operation{CompanyID: t.CompanyID, Key: t.Key}, t.Version, t.EventID)
+		}
+		return nil
+	})
+	if err != nil {
+		return audit.Report{}, err
+	}
+	if err := readStream(ctx, nc, stream.Name, a); err != nil {
+		return audit.Report{}, err
+	}
+	err = s.EachTransition(ctx, func(t store.Transition) error {
+		switch {
+		case aged(t):
+		case t.PublishedAt.IsZero() || t.PublishedAt.After(began):
+			a.Waiting(t.EventID)
+		default:
+			a.Transition(t.EventID)
+		}
+		return nil
+	})
 	return a.Report(), err
+}
+
+// damage is one kind of damage in the command's output.
+type damage struct {
+	Kind     string   `json:"kind"`
+	Count    int      `json:"count"`
+	Examples []string `json:"examples"` // event ids, the first ten
+}
+
+func damagesOf(r audit.Report) []damage {
+	return []damage{
+		{"lost", r.Lost, r.Examples.Lost}, {"duplicated", r.Duplicated, r.Examples.Duplicated},
+		{"out of order", r.OutOfOrder, r.Examples.OutOfOrder}, {"unknown", r.Unknown, r.Examples.Unknown},
+	}
+}
+
+func auditDocument(r audit.Report) any {
+	d := damagesOf(r)
+	for i := range d {
+		d[i].Examples = append([]string{}, d[i].Examples...) // never null
+	}
+	return struct {
+		Sound     bool     `json:"sound"`
+		Changes   int      `json:"changes"`
+		Published int      `json:"published"`
+		Damage    []damage `json:"damage"`
+	}{r.Sound(), r.Changes, r.Published, d}
+}
+
+func auditTable(cmd *cobra.Command, r audit.Report) error {
+	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "changes\t%d\t\npublished\t%d\t\n", r.Changes, r.Published)
+	for _, d := range damagesOf(r) {
+		fmt.Fprintf(table, "%s\t%d\t%s\n", d.Kind, d.Count, printable(strings.Join(d.Examples, " ")))
+	}
+	return table.Flush()
 }

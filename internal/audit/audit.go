@@ -22,6 +22,22 @@ type Report struct {
 	Duplicated int // messages beyond the first of an event
 	OutOfOrder int // messages whose version is not the next one of its operation
 	Unknown    int // messages that no transition accounts for
+
+	Examples Examples
+}
+
+// Examples are the first few event ids of each kind of damage.
+type Examples struct {
+	Lost, Duplicated, OutOfOrder, Unknown []string
+}
+
+// examples is how many ids of a kind are kept.
+const examples = 10
+
+func note(ids *[]string, id string) {
+	if len(*ids) < examples {
+		*ids = append(*ids, id)
+	}
 }
 
 // Sound reports whether nothing is lost, duplicated, out of order or unknown.
@@ -42,6 +58,8 @@ type Audit struct {
 	transitions map[string]struct{} // event ids
 	messages    map[string]int      // event id to how often it is in the stream
 	versions    map[Operation]int64 // highest version seen in the stream
+	aged        map[Operation]int64 // highest version that may have left the stream by its age
+	optional    map[string]struct{} // event ids that need not be in the stream
 	report      Report
 }
 
@@ -50,6 +68,7 @@ func New() *Audit {
 	return &Audit{
 		truth: map[Operation]string{}, stored: map[Operation]string{}, transitions: map[string]struct{}{},
 		messages: map[string]int{}, versions: map[Operation]int64{},
+		aged: map[Operation]int64{}, optional: map[string]struct{}{},
 	}
 }
 
@@ -62,16 +81,31 @@ func (a *Audit) Stored(op Operation, status string) { a.stored[op] = status }
 // Transition tells a change that the database has committed.
 func (a *Audit) Transition(eventID string) { a.transitions[eventID] = struct{}{} }
 
+// Aged tells a change whose message may have left the stream by its age. Tell it
+// before the operation's messages.
+func (a *Audit) Aged(op Operation, version int64, eventID string) {
+	a.Waiting(eventID)
+	a.aged[op] = max(a.aged[op], version)
+}
+
+// Waiting tells a change whose message may be not yet in the stream.
+func (a *Audit) Waiting(eventID string) {
+	a.Transition(eventID)
+	a.optional[eventID] = struct{}{}
+}
+
 // Message tells the next message of the stream.
 func (a *Audit) Message(op Operation, version int64, eventID string) {
 	a.report.Published++
 	a.messages[eventID]++
 	if a.messages[eventID] > 1 {
 		a.report.Duplicated++
+		note(&a.report.Examples.Duplicated, eventID)
 		return
 	}
-	if version != a.versions[op]+1 {
+	if before := a.versions[op]; version != before+1 && (version <= before || version > a.aged[op]+1) {
 		a.report.OutOfOrder++
+		note(&a.report.Examples.OutOfOrder, eventID)
 	}
 	a.versions[op] = max(a.versions[op], version)
 }
@@ -86,13 +120,15 @@ func (a *Audit) Report() Report {
 		}
 	}
 	for id := range a.transitions {
-		if a.messages[id] == 0 {
+		if _, ok := a.optional[id]; !ok && a.messages[id] == 0 {
 			r.Lost++
+			note(&r.Examples.Lost, id)
 		}
 	}
 	for id := range a.messages {
 		if _, ok := a.transitions[id]; !ok {
 			r.Unknown++
+			note(&r.Examples.Unknown, id)
 		}
 	}
 	return r
