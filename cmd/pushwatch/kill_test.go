@@ -97,6 +97,8 @@ type world struct {
 	companies                      []string
 	sim                            *codatsim.Sim
 	log                            lockedBuffer
+	broker                         *embedded.NATS // that of natsURL
+	natsDir                        string
 }
 
 // lockedBuffer is written to by several daemons at once.
@@ -123,10 +125,11 @@ func newWorld(t *testing.T, sim codatsim.Config, buildFlags ...string) *world {
 	build := exec.CommandContext(t.Context(), "go", append(append([]string{"build"}, buildFlags...), "-o", w.binary, ".")...)
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
-	broker, err := embedded.StartNATS(embedded.NATSConfig{Dir: t.TempDir(), Port: -1})
+	w.natsDir = t.TempDir()
+	w.broker, err = embedded.StartNATS(embedded.NATSConfig{Dir: w.natsDir, Port: -1})
 	require.NoError(t, err)
-	t.Cleanup(broker.Stop)
-	w.natsURL = broker.URL()
+	t.Cleanup(func() { w.broker.Stop() })
+	w.natsURL = w.broker.URL()
 	w.makeStream(t)
 	sim.Seed, sim.Key = 7, w.key
 	if sim.Companies == nil {
