@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -143,17 +142,4 @@ func TestNATSThatCannotOpenItsStoreSaysWhy(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "nats", "jetstream"), nil, 0o600)) // where a directory belongs
 	_, err := StartNATS(NATSConfig{Dir: dir, Port: -1})
 	require.ErrorContains(t, err, "JetStream")
-}
-
-func publish(ctx context.Context, t *testing.T, n *NATS, stream string) {
-	t.Helper()
-	nc, err := nats.Connect(n.URL())
-	require.NoError(t, err)
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	require.NoError(t, err)
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: stream, Subjects: []string{stream}})
-	require.NoError(t, err)
-	_, err = js.Publish(ctx, stream, make([]byte, 1000))
-	require.NoError(t, err)
 }
