@@ -1,6 +1,6 @@
 # Every target works as root and as a plain user, from any checkout path.
 GO ?= go
-TEST_FLAGS ?= -race
+TEST_FLAGS ?= -race -timeout 40m
 export CGO_ENABLED ?= 1
 
 .DEFAULT_GOAL := help
