@@ -80,6 +80,9 @@ func Encode(prefix, subjectDataType string, e Event) (Message, error) {
 		"ce-datacontenttype": "application/json",
 		"content-type":       "application/json",
 	}
+	if e.ReplayID != "" {
+		header["ce-replayid"] = e.ReplayID
+	}
 	for name, value := range header {
 		if strings.HasPrefix(name, "ce-") {
 			header[name] = percentEncode(value)

@@ -54,6 +54,10 @@ type Event struct {
 	Baseline           bool        `json:"baseline"`
 	Replay             bool        `json:"replay"`
 
+	// ReplayID names the request by which the event was published again; see
+	// [Replayed]. It is absent from the body otherwise.
+	ReplayID string `json:"replayId,omitempty"`
+
 	// Omitted names the keys that [Encode] left out because the event would have
 	// been larger than [MaxSize]. It is absent from the body otherwise.
 	Omitted []string `json:"omitted,omitempty"`

@@ -77,7 +77,10 @@ func anyEvent() *rapid.Generator[event.Event] {
 		e.ObservedAt = event.Timestamp(instant().Draw(t, "observed"))
 		e.LastSeenPreviousAt = event.At(instant().Draw(t, "lastSeen"))
 		e.Source = rapid.SampledFrom([]push.Source{push.FromList, push.FromGet}).Draw(t, "source")
-		e.Baseline, e.Replay = rapid.Bool().Draw(t, "baseline"), rapid.Bool().Draw(t, "replay")
+		e.Baseline = rapid.Bool().Draw(t, "baseline")
+		if rapid.Bool().Draw(t, "replay") {
+			e = event.Replayed(e, rapid.StringMatching("[0-9a-f]{16}").Draw(t, "replayId"))
+		}
 		switch e.Type = rapid.SampledFrom(event.Types()).Draw(t, "type"); e.Type {
 		case event.Stalled:
 			e.Event = "stalled"

@@ -137,8 +137,7 @@ func goldenEvents() map[string]event.Event {
 
 	baseline := changed(success, 1, "")
 	baseline.Baseline = true
-	replayed := changed(success, 2, push.Pending)
-	replayed.Replay = true
+	replayed := event.Replayed(changed(success, 2, push.Pending), "00c0ffee5eeded01")
 	got := changed(operation(push.TimedOut), 2, push.Pending)
 	got.Source = push.FromGet
 	stalled := changed(pending, 2, push.Pending)

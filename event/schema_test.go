@@ -115,6 +115,8 @@ func TestSchemasRefuseWhatIsNoEventAndTakeWhatIsNew(t *testing.T) {
 			"event of another type":           set("event", map[bool]string{true: "gone", false: "stalled"}[typ != event.Gone]),
 			"event with a dot":                set("event", "a.b"),
 			"id that ID never makes":          set("id", "order-17"),
+			"id of half a replay":             set("id", e.ID+"-r00c0ffee"),
+			"replay id that is none":          set("replayId", "tuesday"),
 			"version zero":                    set("version", 0),
 			"version as text":                 set("version", "1"),
 			"empty company":                   set("companyId", ""),
