@@ -44,6 +44,10 @@ const (
 	refused                      // it is not, for a reason that concerns more than this message
 )
 
+// errDuplicate is an answer that proves that the id was stored within the
+// stream's window, not that it still is.
+var errDuplicate = errors.New("duplicate")
+
 // answer is the outcome of one attempt to publish.
 type answer struct {
 	outcome
@@ -91,7 +95,7 @@ func classify(stream string, msg *nats.Msg) answer {
 	case ack.Stream != stream || ack.Sequence == 0:
 		return lostAnswer(fmt.Errorf("acknowledgement of sequence %d by stream %q", ack.Sequence, ack.Stream))
 	case ack.Duplicate:
-		return lostAnswer(fmt.Errorf("duplicate of sequence %d", ack.Sequence))
+		return lostAnswer(fmt.Errorf("%w of sequence %d", errDuplicate, ack.Sequence))
 	}
 	return answer{outcome: stored, sequence: ack.Sequence}
 }

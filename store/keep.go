@@ -287,6 +287,11 @@ func (s *Store) render(r push.Record, t *sight) event.Event {
 	e.LastSeenPreviousAt = event.At(t.lastSeenBefore)
 	e.Source = r.Page.Source
 	e.Baseline = t.verdict == push.First && t.baseline
+	return s.redact(e)
+}
+
+// redact returns the event as the configuration lets it be told.
+func (s *Store) redact(e event.Event) event.Event {
 	if s.config.Redacted {
 		e.ErrorMessage, e.Validation = nil, withoutMessages(e.Validation)
 	}
