@@ -28,4 +28,9 @@
 // version, of what was done. Event names and statuses are open sets: take an
 // unknown one as "not finished". Version 1 of a schema only ever gains optional
 // keys; anything else becomes a new type, published beside the old one.
+//
+// History that is published again comes below a prefix of its own, with "replay"
+// true and the replay's id in "replayId" and the header ce-replayid. Its ids are
+// those of the originals with "-r" and that id behind them ([Replayed]); everything
+// else is as it was.
 package event

@@ -30,4 +30,13 @@
 // The relay promises nothing about a stream to which others publish below the
 // prefix, nor about events lost before a later one of their operation that is
 // still there: they cannot come back in order, and are counted and logged.
+//
+// # Replays
+//
+// A [Replay] publishes history again, into another stream and with ids of its
+// own: each event is there once per replay, in order per operation, however often
+// the replay is killed and resumed, for as long as the stream keeps what it took.
+// The mechanism is the same compare-and-set. Nothing else remembers how far a
+// replay came: the id of a replayed event is a function of the event and of the
+// replay, so the stream itself is asked what it has.
 package publisher

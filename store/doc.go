@@ -13,7 +13,9 @@
 //   - One record that PostgreSQL refuses is quarantined; its page is kept.
 //   - Every write of polling and relaying is fenced: it reads its lease row and
 //     is refused when another process has taken the lease ([Leases]).
-//   - An event's bytes are rendered once, in the transaction of its change.
+//   - An event's bytes are rendered once, in the transaction of its change. A
+//     replay renders them anew, as another event ([Replay]): it reads committed
+//     history, takes no lease and no lock, and writes nothing.
 //
 // A commit whose answer is lost is neither assumed done nor undone: the caller
 // looks again, and the same look recorded twice changes nothing.

@@ -15,3 +15,6 @@ func (s *Store) TransactionSetting(ctx context.Context, name string) (string, er
 	})
 	return value, err
 }
+
+// SetPage sets how many keys the replay finds at once, for tests.
+func (r *Replay) SetPage(n int) { r.page = n }

@@ -25,6 +25,8 @@ type Selection struct {
 // CountReplay counts the transitions of a selection.
 func (s *Store) CountReplay(ctx context.Context, of Selection) (int64, error) {
 	const q = `select count(*) from pushwatch.transition t where ` + selected
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
 	var n int64
 	if err := s.pool.QueryRow(ctx, q, of.arguments()...).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count the history: %w", err)
@@ -34,6 +36,8 @@ func (s *Store) CountReplay(ctx context.Context, of Selection) (int64, error) {
 
 // Statuses lists the statuses that the history holds, in order.
 func (s *Store) Statuses(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
 	const q = `select distinct status from pushwatch.transition order by status`
 	rows, err := s.pool.Query(ctx, q)
 	if err != nil {
@@ -61,7 +65,7 @@ func (of Selection) arguments() []any {
 
 // Replay reads a selection of the history in the order in which it is published
 // again. It belongs to one goroutine, holds nothing of the database between two
-// calls of Next, and keeps at most replayKeys keys in memory.
+// calls of Next, and keeps at most a page of keys in memory.
 type Replay struct {
 	store    *Store
 	of       Selection
@@ -70,6 +74,7 @@ type Replay struct {
 	keys     []replayKey // found and not yet read
 	last     replayKey   // the last one found
 	complete bool        // no more are to be found
+	page     int         // how many keys are found at once
 }
 
 // replayKey is a place in the order of a replay.
@@ -80,20 +85,25 @@ type replayKey struct {
 	version int64
 }
 
-// replayKeys is how many keys are found at once. Each search reads the whole
-// selection, so they are many; each key is small.
-const replayKeys = 20_000
+const (
+	// replayKeys is how many keys are found at once. Each search reads the whole
+	// selection, so they are many; each key is small.
+	replayKeys    = 20_000
+	replayTimeout = 5 * time.Minute // for one search of the whole history
+)
 
 // NewReplay returns a reader of the selection, whose events are rendered below
 // the subject prefix as those of the replay with id.
 func (s *Store) NewReplay(of Selection, prefix, id string) *Replay {
-	return &Replay{store: s, of: of, prefix: prefix, id: id}
+	return &Replay{store: s, of: of, prefix: prefix, id: id, page: replayKeys}
 }
 
 // Next returns the next events, at most max and none only at the end: in the
 // order in which they were observed, those of one operation in the order of their
 // versions. A failed call may be made again.
 func (r *Replay) Next(ctx context.Context, max int) ([]event.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
 	if len(r.keys) == 0 && !r.complete {
 		if err := r.search(ctx); err != nil {
 			return nil, fmt.Errorf("search the history: %w", err)
@@ -127,7 +137,7 @@ where ` + selected + `
 and (t.ordered_at, t.company_id, t.push_operation_key, t.version) > ($6::timestamptz, $7::text collate "C", $8::text collate "C", $9::bigint)
 order by t.ordered_at, t.company_id, t.push_operation_key, t.version
 limit $10::integer`
-	arguments := append(r.of.arguments(), r.last.at, r.last.company, r.last.key, r.last.version, replayKeys)
+	arguments := append(r.of.arguments(), r.last.at, r.last.company, r.last.key, r.last.version, r.page)
 	rows, err := r.store.pool.Query(ctx, q, arguments...)
 	if err != nil {
 		return err
@@ -139,7 +149,7 @@ limit $10::integer`
 	if err != nil {
 		return err
 	}
-	r.complete = len(keys) < replayKeys
+	r.complete = len(keys) < r.page
 	if len(keys) > 0 {
 		r.keys, r.last = keys, keys[len(keys)-1]
 	}
