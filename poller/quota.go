@@ -51,6 +51,13 @@ func (r rules) share(q push.Quota) int {
 	return int(math.Floor((1 - r.reserve) * float64(r.limit(q))))
 }
 
+// Share returns the day's limit and how many of its requests pushwatch may make,
+// by the rules of a [Ledger] with that reserve and number of companies.
+func Share(q push.Quota, reserve float64, companies int) (limit, share int) {
+	r := rules{reserve: reserve, companies: companies}
+	return r.limit(q), r.share(q)
+}
+
 // admit charges one request to the ledger, or says why not.
 func (r rules) admit(now time.Time, q *push.Quota, ask push.Ask) verdict {
 	if now.Before(q.BlockedUntil) {

@@ -67,17 +67,21 @@ select $1::text, key, connection_id, data_type, subject_data_type, status, is_te
     fingerprint, versions, is_baseline, $3::timestamptz, $3::timestamptz, $2::timestamptz
 from ` + operationRows
 
-// A changed status alone moves last_changed_at; every one of these looks ends an
+// A changed status alone moves last_changed_at, and brings a pruned operation back
+// with its texts; every one of these looks ends an
 // open dispute. The data type of the subject is never touched.
 const updateOperations = `
 update pushwatch.operation o
 set connection_id = n.connection_id, data_type = n.data_type, status = n.status, is_terminal = n.is_terminal,
-    status_code = n.status_code, error_message = n.error_message, validation = n.validation::jsonb,
-    changes = n.changes::jsonb, requested_at = n.requested_at, completed_at = n.completed_at,
+    status_code = n.status_code,
+    error_message = case when o.pruned_at is null or o.status <> n.status then n.error_message end,
+    validation = case when o.pruned_at is null or o.status <> n.status then n.validation::jsonb end,
+    changes = case when o.pruned_at is null or o.status <> n.status then n.changes::jsonb end, requested_at = n.requested_at, completed_at = n.completed_at,
     timeout_minutes = n.timeout_minutes,
     flags = coalesce((select array_agg(flag) from jsonb_array_elements_text(n.flags::jsonb) as flag), '{}'),
     fingerprint = n.fingerprint, versions = n.versions, looked_at = $2::timestamptz,
     last_changed_at = case when o.status <> n.status then $3::timestamptz else o.last_changed_at end,
+    pruned_at = case when o.status <> n.status then null else o.pruned_at end,
     disputed_status = null, disputed_at = null
 from (select key, connection_id, data_type, status, is_terminal, status_code, error_message, validation, changes,
              requested_at, completed_at, timeout_minutes, flags, fingerprint, versions

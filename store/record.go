@@ -180,7 +180,8 @@ where not exists (select from pushwatch.quarantine q where q.company_id = $1::te
 	return all, err
 }
 
-// quarantine keeps the records that could not be decoded, once per body.
+// quarantine keeps the records that could not be decoded, once per body. One that
+// was dropped stays so: it is counted, and its body is not kept again.
 func quarantine(ctx context.Context, tx pgx.Tx, page push.Page) error {
 	if len(page.Quarantined) == 0 {
 		return nil
@@ -195,7 +196,7 @@ func quarantine(ctx context.Context, tx pgx.Tx, page push.Page) error {
 insert into pushwatch.quarantine as q (company_id, push_operation_key, class, detail, body_hash, body, first_seen_at, last_seen_at)
 values ($1::text, nullif($2::text, ''), $3::text, $4::text, $5::bytea, $6::text, $7::timestamptz, $7::timestamptz)
 on conflict (company_id, body_hash) do update
-set last_seen_at = greatest(q.last_seen_at, excluded.last_seen_at), times = q.times + 1`
+set last_seen_at = greatest(q.last_seen_at, excluded.last_seen_at), times = q.times + 1, retried_at = null`
 	for _, item := range items {
 		batch.Queue(q, item.CompanyID, item.Key, item.Class, item.Detail, item.Hash, item.Body, page.FinishedAt)
 	}

@@ -46,7 +46,8 @@ type settings struct {
 	plan      poller.Plan
 	reserve   float64
 	horizon   time.Duration // of the audit
-	embedded  *watch        // nil: none
+	retention store.Retention
+	embedded  *watch // nil: none
 	log       *slog.Logger
 }
 
@@ -64,7 +65,7 @@ type daemon struct {
 	relay    *publisher.Relay
 	registry *prometheus.Registry
 
-	polling, relaying, leasing, keeping *stage
+	polling, relaying, leasing, keeping, retaining *stage
 }
 
 // connect reaches PostgreSQL and NATS and wires the packages. It fails with the
@@ -146,7 +147,7 @@ func (d *daemon) wire(ctx context.Context, stream *publisher.Stream) (err error)
 		return err
 	}
 	metrics := poller.NewMetrics()
-	d.registry.MustRegister(metrics, d.relay.Metrics)
+	d.registry.MustRegister(metrics, d.relay.Metrics, &asideMetrics{store: d.store, log: s.log})
 	d.poller, err = d.newPoller(d.store.Now, metrics)
 	return err
 }
@@ -171,6 +172,7 @@ func (d *daemon) start(ctx context.Context) error {
 	d.leasing = begin(d.leases.Run)
 	d.relaying = begin(d.relay.Run)
 	d.keeping = begin(d.keep)
+	d.retaining = begin(d.retain)
 	d.polling = begin(d.poller.Run)
 	return nil
 }
@@ -197,7 +199,7 @@ func (d *daemon) keep(ctx context.Context) error {
 // left: it is safe too, only slower to be taken over.
 func (d *daemon) stop(ctx context.Context) error {
 	var errs []error
-	for _, s := range []*stage{d.polling, d.keeping, d.relaying, d.leasing} {
+	for _, s := range []*stage{d.polling, d.keeping, d.retaining, d.relaying, d.leasing} {
 		errs = append(errs, s.end(ctx))
 	}
 	return errors.Join(errs...)

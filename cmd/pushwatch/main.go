@@ -56,7 +56,8 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newRun(), newDemo(), newCheck(), newOptions(), newMigrate(), newAudit(), newReplay(), newCodatsim(), newVersion())
+	root.AddCommand(newRun(), newDemo(), newCheck(), newStatus(), newShow(), newTail(), newQuarantine(), newAudit(), newReplay(),
+		newOptions(), newMigrate(), newCodatsim(), newVersion())
 	return root
 }
 

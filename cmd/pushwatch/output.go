@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -49,4 +52,94 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// listing is rows under heads, for -o table and -o csv.
+type listing struct {
+	heads []string // in lower case
+	rows  [][]string
+}
+
+func (l *listing) add(cells ...string) { l.rows = append(l.rows, cells) }
+
+// write prints the listing: as CSV every cell as it is, as a table for people.
+func (l *listing) write(out io.Writer, form string) error {
+	if form == "csv" {
+		w := csv.NewWriter(out)
+		return w.WriteAll(append([][]string{l.heads}, l.rows...))
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, strings.ToUpper(strings.ReplaceAll(strings.Join(l.heads, "\t"), "_", " ")))
+	for _, row := range l.rows {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			if cells[i] = printable(cell); cell == "" {
+				cells[i] = "-"
+			}
+		}
+		fmt.Fprintln(table, strings.Join(cells, "\t"))
+	}
+	return table.Flush()
+}
+
+// ago returns how long before now a moment was, in one unit; "" for the zero time.
+func ago(now, at time.Time) string {
+	d := max(now.Sub(at), 0)
+	switch {
+	case at.IsZero():
+		return ""
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// moment returns a time for people: UTC, to the millisecond; "-" for none.
+func moment(at *time.Time) string {
+	if at == nil || at.IsZero() {
+		return "-"
+	}
+	return at.UTC().Format("2006-01-02 15:04:05.000")
+}
+
+// optionalTime returns nil for the zero time: null in JSON.
+func optionalTime(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
+}
+
+// plural returns "1 thing" or "n things".
+func plural(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// printableLines is printable for text of several lines.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// facts are named values, one a line.
+type facts []string
+
+func (f *facts) add(name, value string) { *f = append(*f, name+"\t"+printable(value)) }
+
+func (f *facts) write(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, line := range *f {
+		fmt.Fprintln(table, line)
+	}
+	return table.Flush()
 }

@@ -222,6 +222,8 @@ func resolve(c config.Config, servers *servers, log *slog.Logger) (settings, err
 			Manage: publisher.Manage(c.NATS.Manage), MaxAge: c.NATS.MaxAge, MaxBytes: c.NATS.MaxBytes, Replicas: c.NATS.Replicas},
 		codat:   codat.Config{BaseURL: c.Codat.BaseURL, AllowHTTP: c.Codat.AllowHTTP, Key: codat.NewSecret(c.Codat.APIKey.Reveal())},
 		reserve: c.Quota.Reserve, horizon: c.AuditHorizon, log: log,
+		retention: store.Retention{Payloads: c.Retention.Payloads, Quarantine: c.Retention.Quarantine, History: c.Retention.History,
+			Horizon: c.AuditHorizon},
 		embedded: &servers.watch,
 	}
 	if servers.postgres != nil {

@@ -51,6 +51,7 @@ type Config struct {
 	// AuditHorizon is how long the rendered payloads of published events are kept
 	// for healing the stream; more than 0, default 168h.
 	AuditHorizon time.Duration
+	Retention    Retention
 	HTTP         HTTP
 	Log          Log
 	// ShutdownTimeout bounds a graceful stop; more than 0, default 20s.
@@ -115,6 +116,13 @@ func (n NATS) External() bool { return n.URL != "" }
 // Events says what events tell.
 type Events struct {
 	Detail string // "full" (default), or "redacted": no error text, no validation messages
+}
+
+// Retention says how long is kept what need not be kept for ever; 0 is for ever.
+type Retention struct {
+	Payloads   time.Duration // bodies of quarantined records, since last seen; default 720h
+	Quarantine time.Duration // quarantined records, since last seen; default 2160h
+	History    time.Duration // finished operations, since their last change; default 0
 }
 
 // HTTP says where the web page, health and metrics are served.

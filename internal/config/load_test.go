@@ -46,6 +46,7 @@ func TestDefaultsAreThoseOfTheSpecification(t *testing.T) {
 			MaxAge: 720 * time.Hour, Replicas: 1},
 		Events:          config.Events{Detail: "full"},
 		AuditHorizon:    168 * time.Hour,
+		Retention:       config.Retention{Payloads: 720 * time.Hour, Quarantine: 2160 * time.Hour},
 		HTTP:            config.HTTP{Listen: "127.0.0.1:8080", AnyPort: true},
 		Log:             config.Log{Level: slog.LevelInfo, Format: "auto"},
 		ShutdownTimeout: 20 * time.Second,
@@ -86,6 +87,7 @@ nats:
   replicas: 3
 events: { detail: redacted }
 audit_horizon: 1h30m
+retention: {payloads: 1h, quarantine: 2h, history: 3h}
 http: { listen: "0.0.0.0:80", token_file: "%TOKEN%" }
 log: { level: debug, format: json }
 shutdown_timeout: 5s
@@ -110,6 +112,7 @@ func TestEveryKeyIsReadFromTheFile(t *testing.T) {
 			Manage: "verify", MaxAge: 24 * time.Hour, MaxBytes: 1 << 30, Replicas: 3},
 		Events:          config.Events{Detail: "redacted"},
 		AuditHorizon:    90 * time.Minute,
+		Retention:       config.Retention{Payloads: time.Hour, Quarantine: 2 * time.Hour, History: 3 * time.Hour},
 		HTTP:            config.HTTP{Listen: "0.0.0.0:80", TokenFile: token, Token: "tok"},
 		Log:             config.Log{Level: slog.LevelDebug, Format: "json"},
 		ShutdownTimeout: 5 * time.Second,
@@ -127,6 +130,7 @@ func TestEveryKeyIsReadFromItsVariable(t *testing.T) {
 		"PUSHWATCH_POSTGRES_POOLER=transaction", "PUSHWATCH_NATS_URL=nats://x", "PUSHWATCH_NATS_CREDENTIALS_FILE=/c",
 		"PUSHWATCH_NATS_STREAM=S", "PUSHWATCH_NATS_SUBJECT_PREFIX=p", "PUSHWATCH_NATS_MANAGE=update", "PUSHWATCH_NATS_MAX_AGE=1h",
 		"PUSHWATCH_NATS_MAX_BYTES=5", "PUSHWATCH_NATS_REPLICAS=5", "PUSHWATCH_EVENTS_DETAIL=redacted", "PUSHWATCH_AUDIT_HORIZON=2h",
+		"PUSHWATCH_RETENTION_PAYLOADS=0", "PUSHWATCH_RETENTION_QUARANTINE=1h", "PUSHWATCH_RETENTION_HISTORY=8760h",
 		"PUSHWATCH_HTTP_LISTEN=:0", "PUSHWATCH_HTTP_TOKEN_FILE=" + token, "PUSHWATCH_LOG_LEVEL=error", "PUSHWATCH_LOG_FORMAT=text",
 		"PUSHWATCH_SHUTDOWN_TIMEOUT=1s",
 	})
@@ -143,6 +147,7 @@ func TestEveryKeyIsReadFromItsVariable(t *testing.T) {
 			Manage: "update", MaxAge: time.Hour, MaxBytes: 5, Replicas: 5},
 		Events:          config.Events{Detail: "redacted"},
 		AuditHorizon:    2 * time.Hour,
+		Retention:       config.Retention{Quarantine: time.Hour, History: 8760 * time.Hour},
 		HTTP:            config.HTTP{Listen: ":0", TokenFile: token, Token: "tok"},
 		Log:             config.Log{Level: slog.LevelError, Format: "text"},
 		ShutdownTimeout: time.Second,

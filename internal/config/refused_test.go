@@ -75,6 +75,7 @@ func TestRefusedFiles(t *testing.T) {
 		{"replicas of the embedded server", "nats: {replicas: 3}\n", `:1:18: nats.replicas: 3 needs an external NATS cluster; set nats.url, or leave 1`},
 		{"events.detail", "events: {detail: none}\n", `:1:18: events.detail: "none" is not one of full, redacted`},
 		{"a negative horizon", "audit_horizon: -1s\n", `:1:16: audit_horizon: "-1s" is not a duration above 0 with its unit, such as 90s, 20m or 168h`},
+		{"a negative retention", "retention: {history: -1h}\n", `:1:22: retention.history: "-1h" is not 0 for ever, or a duration with its unit, such as 90m or 720h`},
 		{"a horizon beyond time", "audit_horizon: 1000000000h\n", `:1:16: audit_horizon: "1000000000h" is not a duration above 0 with its unit, such as 90s, 20m or 168h`},
 		{"an address without a port", "http: {listen: 127.0.0.1}\n", `:1:16: http.listen: "127.0.0.1" is not a host:port with a port from 0 to 65535`},
 		{"a port that is none", "http: {listen: '127.0.0.1:65536'}\n", `:1:16: http.listen: "127.0.0.1:65536" is not a host:port with a port from 0 to 65535`},

@@ -83,6 +83,14 @@ func settings(c *Config, schedule func(spec string) error) []setting {
 			meaning: "`redacted` leaves error text and validation messages out of events"},
 		{key: "audit_horizon", initial: "168h", set: duration(&c.AuditHorizon),
 			meaning: "how long rendered payloads of published events are kept for healing the stream"},
+		{key: "retention.payloads", initial: "720h", set: age(&c.Retention.Payloads),
+			meaning: "how long the bodies of quarantined records are kept after they were last seen; 0 is for ever"},
+		{key: "retention.quarantine", initial: "2160h", set: age(&c.Retention.Quarantine),
+			meaning: "how long quarantined records are kept after they were last seen; 0 is for ever; rejected events stay until " +
+				"they are retried or dropped"},
+		{key: "retention.history", initial: "0", set: age(&c.Retention.History),
+			meaning: "how long finished operations are kept after their last change, with their transitions, never less than " +
+				"`audit_horizon`; 0 is for ever"},
 
 		{key: "http.listen", flag: "--http-listen", initial: "127.0.0.1:8080", set: listen(&c.HTTP.Listen),
 			meaning: "address of the web page, health and metrics; other than loopback needs `http.token_file`"},

@@ -115,6 +115,18 @@ func duration(to *time.Duration) func(string) error {
 	}
 }
 
+// age is a duration of which 0 stands for ever.
+func age(to *time.Duration) func(string) error {
+	return func(value string) error {
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return refuse(value, "0 for ever, or a duration with its unit, such as 90m or 720h")
+		}
+		*to = d
+		return nil
+	}
+}
+
 func level(to *slog.Level) func(string) error {
 	return func(value string) error {
 		var name string

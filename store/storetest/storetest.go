@@ -147,20 +147,22 @@ func CheckInvariants(t testing.TB, databaseURL string) {
 }
 
 var invariants = []struct{ name, violations string }{
-	{"every transition is in the outbox or published, and never both", `
+	{"every transition is in the outbox, published or dropped, and never two of them", `
 select t.event_id from pushwatch.transition t
 left join pushwatch.outbox o using (company_id, push_operation_key, version)
 left join pushwatch.publication p using (company_id, push_operation_key, version)
-where (o.version is null) = (p.version is null)`},
+left join pushwatch.dropped_event d using (company_id, push_operation_key, version)
+where num_nonnulls(o.version, p.version, d.version) <> 1`},
 	{"every outbox row has its transition", `
 select o.event_id from pushwatch.outbox o
 left join pushwatch.transition t using (company_id, push_operation_key, version)
 where t.version is null or t.event_id <> o.event_id`},
-	{"versions count from 1 without gaps, up to the operation's", `
+	{"versions count from 1, or from what was pruned, without gaps, up to the operation's", `
 select o.push_operation_key from pushwatch.operation o
 left join pushwatch.transition t using (company_id, push_operation_key)
 group by o.company_id, o.push_operation_key
-having count(t.version) <> o.versions or coalesce(max(t.version), 0) <> o.versions`},
+having count(t.version) <> o.versions - o.pruned_versions or coalesce(max(t.version), o.pruned_versions) <> o.versions
+    or coalesce(min(t.version), o.pruned_versions + 1) <> o.pruned_versions + 1`},
 	{"each transition begins where the one before it ended", `
 select t.event_id from pushwatch.transition t
 join pushwatch.transition before on before.company_id = t.company_id

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/config"
+	"github.com/pushwatch/pushwatch/publisher"
+	"github.com/pushwatch/pushwatch/push"
+)
+
+func newTail() *cobra.Command {
+	flags := config.Flags{WithoutCompanies: true, WithoutAPIKey: true}
+	var companies, dataTypes, statuses []string
+	var since string
+	cmd := &cobra.Command{
+		Use: "tail", Short: "Show events as they come into the stream",
+		Long: "Shows each event of the stream as it comes, one line each, until Ctrl-C. Filters of one kind are\n" +
+			"alternatives. An empty --data-type takes operations without one.",
+		Example: "  pushwatch tail --status failed --status timedout\n" +
+			"  pushwatch tail --since 1h --data-type invoices -o json",
+		Args: usage(cobra.NoArgs),
+	}
+	placeFlags(cmd, &flags)
+	cmd.Flags().StringArrayVar(&companies, "company", nil, "only of the company with this id")
+	cmd.Flags().StringArrayVar(&dataTypes, "data-type", nil, "only of this data type, such as invoices")
+	cmd.Flags().StringArrayVar(&statuses, "status", nil, "only changes to this status, such as failed; stalled and gone are those events")
+	cmd.Flags().StringVar(&since, "since", "", "begin with what came since then: a duration such as 15m, or a time such as 2026-03-01T09:00:00Z")
+	form := outputFlag(cmd, "text", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		begin, err := sinceTime(since, time.Now())
+		if err != nil {
+			return &usageError{err}
+		}
+		write := func(e event.Event, m publisher.StoredMessage) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), tailLine(e, m, len(companies) != 1))
+			return err
+		}
+		if *form == "json" {
+			write = func(_ event.Event, m publisher.StoredMessage) error { return writeJSONLine(cmd.OutOrStdout(), m) }
+		}
+		return tailEvents(cmd.Context(), flags, func(prefix string) publisher.TailConfig {
+			return publisher.TailConfig{Filters: tailFilters(prefix, companies, dataTypes, statuses), Since: begin}
+		}, write)
+	}
+	return cmd
+}
+
+// sinceTime reads a duration before now, or a time.
+func sinceTime(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return now.Add(-d), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--since %q: wanted a duration such as 15m, or a time such as 2026-03-01T09:00:00Z", text)
+	}
+	if at.After(now) {
+		return time.Time{}, fmt.Errorf("--since %q is in the future", text)
+	}
+	return at, nil
+}
+
+// tailFilters returns the subjects of every combination, none twice.
+func tailFilters(prefix string, companies, dataTypes, statuses []string) []string {
+	var names []string
+	for _, status := range statuses {
+		name := event.Name(push.Status(status))
+		if lower := strings.ToLower(status); lower == "stalled" || lower == "gone" {
+			name = lower // the events, not a status that Codat does not have
+		}
+		names = append(names, name)
+	}
+	var filters []string
+	for _, company := range orAny(companies) {
+		for _, dataType := range orAny(dataTypes) {
+			for _, name := range orAny(names) {
+				filters = append(filters, event.Match(prefix, company, dataType, name))
+			}
+		}
+	}
+	slices.Sort(filters)
+	return slices.Compact(filters)
+}
+
+// orAny returns pointers to the values; one nil, for any, when there are none.
+func orAny(values []string) []*string {
+	if len(values) == 0 {
+		return []*string{nil}
+	}
+	all := make([]*string, len(values))
+	for i := range values {
+		all[i] = &values[i]
+	}
+	return all
+}
+
+// tailEvents follows the stream of the configuration until ctx ends, which is no
+// error.
+func tailEvents(ctx context.Context, flags config.Flags, want func(prefix string) publisher.TailConfig,
+	write func(event.Event, publisher.StoredMessage) error) error {
+	c, log, err := loadConfig(flags)
+	if err != nil {
+		return err
+	}
+	s, _, err := attachRunning(c, log)
+	if err != nil {
+		return err
+	}
+	if s.nats.URL == "" {
+		return &serviceError{"NATS", fmt.Errorf("no pushwatch runs on %s; start 'pushwatch run', or set nats.url or NATS_URL", c.DataDir)}
+	}
+	dialing, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	nc, err := dial(dialing, s.nats)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	config := want(s.stream.SubjectPrefix)
+	config.Stream, config.Log = s.stream.Name, log
+	err = publisher.Tail(ctx, nc, config, func(m publisher.StoredMessage) error {
+		var e event.Event
+		if err := json.Unmarshal(m.Data, &e); err != nil {
+			log.Warn("a message below the prefix is no event", "subject", printable(m.Subject), "sequence", m.Sequence)
+			return nil
+		}
+		return write(e, m)
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return &serviceError{"NATS", fmt.Errorf("%w; 'pushwatch run' makes it, nats.stream names another", err)}
+	}
+	return err
+}
+
+// tailLine tells an event in one line.
+func tailLine(e event.Event, m publisher.StoredMessage, withCompany bool) string {
+	dataType := "-"
+	if e.DataType != nil {
+		dataType = *e.DataType
+	}
+	line := fmt.Sprintf("%s  %-8s  %-12s  %s  v%d", m.Time.UTC().Format(time.TimeOnly), e.Event, dataType, e.PushOperationKey, e.Version)
+	if withCompany {
+		line += "  " + e.CompanyID
+	}
+	if e.PreviousStatus != nil {
+		line += "  was " + string(*e.PreviousStatus)
+	}
+	if e.ErrorMessage != nil {
+		line += "  " + *e.ErrorMessage
+	}
+	return printable(line)
+}
+
+// writeJSONLine prints the event's body on a line of its own, as it is in the
+// stream.
+func writeJSONLine(out io.Writer, m publisher.StoredMessage) error {
+	_, err := out.Write(append(slices.Clip(m.Data), '\n'))
+	return err
+}
