@@ -19,7 +19,12 @@ type TailConfig struct {
 	Log     *slog.Logger
 }
 
-const tailPause = time.Second
+const (
+	tailPause = time.Second     // between attempts to read again
+	tailQuiet = 3 * time.Second // without a message, after which the stream is looked at
+)
+
+var errStreamMadeAnew = errors.New("the stream was made anew")
 
 // Tail calls fn with every message that filters match, in the stream's order,
 // those that are there since c.Since first and then each new one as it comes, until
@@ -89,7 +94,7 @@ func (t *tail) follow(ctx context.Context) error {
 	}
 	defer messages.Stop()
 	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
+		msg, err := t.await(ctx, messages)
 		if err != nil {
 			return fmt.Errorf("read stream %s: %w", t.Stream, err)
 		}
@@ -103,6 +108,24 @@ func (t *tail) follow(ctx context.Context) error {
 			return &stoppedError{err}
 		}
 		t.next = meta.Sequence.Stream + 1
+	}
+}
+
+// await returns the next message. The library heals what it can by itself, but
+// would wait in a stream that was made anew, which begins to count anew, until
+// that has caught up: so it is looked at while nothing comes.
+func (t *tail) await(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	for {
+		quiet, cancel := context.WithTimeout(ctx, tailQuiet)
+		msg, err := messages.Next(jetstream.NextContext(quiet))
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return msg, err
+		}
+		// While the server is away there is no answer, and nothing to decide.
+		if info, err := t.stream.info(ctx); err == nil && !info.Created.Equal(t.made) {
+			return nil, errStreamMadeAnew
+		}
 	}
 }
 

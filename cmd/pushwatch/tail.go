@@ -42,8 +42,12 @@ func newTail() *cobra.Command {
 		if err != nil {
 			return &usageError{err}
 		}
+		layout := time.TimeOnly
+		if !begin.IsZero() && time.Since(begin) >= 24*time.Hour {
+			layout = time.DateTime
+		}
 		write := func(e event.Event, m publisher.StoredMessage) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), tailLine(e, m, len(companies) != 1))
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), tailLine(e, m.Time.UTC().Format(layout), len(companies) != 1))
 			return err
 		}
 		if *form == "json" {
@@ -150,12 +154,12 @@ func tailEvents(ctx context.Context, flags config.Flags, want func(prefix string
 }
 
 // tailLine tells an event in one line.
-func tailLine(e event.Event, m publisher.StoredMessage, withCompany bool) string {
+func tailLine(e event.Event, at string, withCompany bool) string {
 	dataType := "-"
 	if e.DataType != nil {
 		dataType = *e.DataType
 	}
-	line := fmt.Sprintf("%s  %-8s  %-12s  %s  v%d", m.Time.UTC().Format(time.TimeOnly), e.Event, dataType, e.PushOperationKey, e.Version)
+	line := fmt.Sprintf("%s  %-8s  %-14s  %s  v%d", at, e.Event, dataType, e.PushOperationKey, e.Version)
 	if withCompany {
 		line += "  " + e.CompanyID
 	}
