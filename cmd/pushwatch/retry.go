@@ -151,7 +151,7 @@ func (r *retrial) look(ctx context.Context, a store.Aside) (string, error) {
 func (r *retrial) newClient() (*codat.Client, error) {
 	s := r.settings
 	api := s.codat
-	api.Gate = &counted{Gate: poller.NewLedger(r.database, s.reserve, func() int { return len(s.companies) }, s.log)}
+	api.Gate = &counted{Gate: poller.NewLedger(r.database, func() (float64, int) { return s.reserve, len(s.companies) }, s.log)}
 	api.Now, api.UserAgent = r.database.Now, "pushwatch/"+version()
 	client, err := codat.New(api)
 	if err != nil {
