@@ -206,19 +206,21 @@ func TestAReplayTakesWhatItsFiltersSelect(t *testing.T) {
 		args  []string
 		meets func(event.Event) bool
 	}{
-		"one company":                {[]string{"--company", toft}, func(e event.Event) bool { return e.CompanyID == toft }},
-		"both companies":             {[]string{"--company", toft + "," + other}, func(event.Event) bool { return true }},
-		"nobody":                     {[]string{"--company", "nobody"}, func(event.Event) bool { return false }},
-		"a status in any case":       {[]string{"--status", "FAILED"}, func(e event.Event) bool { return e.Status == push.Failed }},
-		"two statuses":               {[]string{"--status", "failed", "--status", "success"}, func(e event.Event) bool { return e.Status != push.Pending }},
-		"a data type":                {[]string{"--data-type", "bills"}, func(e event.Event) bool { return typed(e, "bills") }},
-		"no data type":               {[]string{"--data-type", "_"}, func(e event.Event) bool { return e.DataType == nil }},
-		"since a date":               {[]string{"--since", "2026-01-02"}, func(e event.Event) bool { return !e.ObservedAt.Time().Before(day2) }},
-		"until a date":               {[]string{"--until", "2026-01-02"}, func(e event.Event) bool { return e.ObservedAt.Time().Before(day2) }},
-		"since an event's own time":  {[]string{"--since", edge.String()}, func(e event.Event) bool { return !e.ObservedAt.Time().Before(edge.Time()) }},
-		"until an event's own time":  {[]string{"--until", edge.String()}, func(e event.Event) bool { return e.ObservedAt.Time().Before(edge.Time()) }},
-		"for the last hour":          {[]string{"--since", "1h"}, func(e event.Event) bool { return time.Since(e.ObservedAt.Time()) < time.Hour }},
-		"everything that must agree": {[]string{"--company", other, "--status", "Failed", "--data-type", "invoices"}, func(e event.Event) bool { return e.CompanyID == other && e.Status == push.Failed && typed(e, "invoices") }},
+		"one company":               {[]string{"--company", toft}, func(e event.Event) bool { return e.CompanyID == toft }},
+		"both companies":            {[]string{"--company", toft + "," + other}, func(event.Event) bool { return true }},
+		"nobody":                    {[]string{"--company", "nobody"}, func(event.Event) bool { return false }},
+		"a status in any case":      {[]string{"--status", "FAILED"}, func(e event.Event) bool { return e.Status == push.Failed }},
+		"two statuses":              {[]string{"--status", "failed", "--status", "success"}, func(e event.Event) bool { return e.Status != push.Pending }},
+		"a data type":               {[]string{"--data-type", "bills"}, func(e event.Event) bool { return typed(e, "bills") }},
+		"no data type":              {[]string{"--data-type", "_"}, func(e event.Event) bool { return e.DataType == nil }},
+		"since a date":              {[]string{"--since", "2026-01-02"}, func(e event.Event) bool { return !e.ObservedAt.Time().Before(day2) }},
+		"until a date":              {[]string{"--until", "2026-01-02"}, func(e event.Event) bool { return e.ObservedAt.Time().Before(day2) }},
+		"since an event's own time": {[]string{"--since", edge.String()}, func(e event.Event) bool { return !e.ObservedAt.Time().Before(edge.Time()) }},
+		"until an event's own time": {[]string{"--until", edge.String()}, func(e event.Event) bool { return e.ObservedAt.Time().Before(edge.Time()) }},
+		"for the last hour":         {[]string{"--since", "1h"}, func(e event.Event) bool { return time.Since(e.ObservedAt.Time()) < time.Hour }},
+		"everything that must agree": {[]string{"--company", other, "--status", "Failed", "--data-type", "invoices"}, func(e event.Event) bool {
+			return e.CompanyID == other && e.Status == push.Failed && typed(e, "invoices")
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, r := p.replay(c.args...)

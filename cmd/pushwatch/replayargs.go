@@ -55,8 +55,8 @@ func (a replayArgs) parse(now time.Time) (*replay, error) {
 		*list.to = slices.Compact(*list.to)
 	}
 	var err1, err2 error
-	r.of.Since, err1 = moment("--since", a.since, now)
-	r.of.Until, err2 = moment("--until", a.until, now)
+	r.of.Since, err1 = parseMoment("--since", a.since, now)
+	r.of.Until, err2 = parseMoment("--until", a.until, now)
 	switch {
 	case err1 != nil || err2 != nil:
 		return nil, errors.Join(err1, err2)
@@ -68,8 +68,8 @@ func (a replayArgs) parse(now time.Time) (*replay, error) {
 	return r, nil
 }
 
-// moment reads a time, the zero time for none.
-func moment(flag, text string, now time.Time) (time.Time, error) {
+// parseMoment reads a time, the zero time for none.
+func parseMoment(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
