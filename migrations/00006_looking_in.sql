@@ -25,7 +25,7 @@ create index outbox_rejected on pushwatch.outbox (id) where rejected_class is no
 alter table pushwatch.operation
     add column pruned_at timestamptz, -- null again when it changes after all
     add column pruned_versions bigint not null default 0
-        constraint operation_pruned_versions_were_there check (pruned_versions between 0 and versions);
+        constraint operation_pruned_versions_were_there check (pruned_versions between 0 and greatest(versions, 0));
 create index operation_finished on pushwatch.operation (last_changed_at)
     where is_terminal and disputed_status is null and pruned_at is null;
 

@@ -103,7 +103,7 @@ where ($1::text = '' or a.company_id = $1::text) and ($2::text = '' or a.class =
   and ($3::text[] is null or a.id = any($3::text[])) and ($4::text = '' or a.key = $4::text)
 order by a.last_at desc, a.id desc
 limit nullif($5::integer, 0)`
-	rows, err := s.pool.Query(ctx, q, filter.CompanyID, filter.Class, filter.IDs, filter.Key, limit)
+	rows, err := s.pool.Query(ctx, q, filter.CompanyID, filter.Class, texts(filter.IDs), filter.Key, limit)
 	if err != nil {
 		return fmt.Errorf("list the quarantine: %w", err)
 	}
@@ -275,4 +275,16 @@ order by kind, class`
 		return nil, fmt.Errorf("count the quarantine: %w", err)
 	}
 	return counts, nil
+}
+
+// texts returns ids as PostgreSQL takes them without a described statement.
+func texts(ids []AsideID) []string {
+	if ids == nil {
+		return nil
+	}
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = string(id)
+	}
+	return list
 }

@@ -365,18 +365,19 @@ func TestTheSchemaStatesTheInvariants(t *testing.T) {
 	r.firstLook()
 	r.look(push.FromList, r.op("k", push.Pending))
 	for constraint, sql := range map[string]string{
-		"operation_status_says_something":    `update pushwatch.operation set status = ' '`,
-		"operation_versions_count_from_zero": `update pushwatch.operation set versions = -1`,
-		"operation_dispute_is_whole":         `update pushwatch.operation set disputed_status = 'x'`,
-		"operation_key_fits":                 `update pushwatch.operation set push_operation_key = repeat('k', 257)`,
-		"transition_version_counts_from_one": `update pushwatch.transition set version = 0`,
-		"transition_changes_something":       `update pushwatch.transition set previous_status = status`,
-		"transition_source_is_a_look":        `update pushwatch.transition set source = 'webhook'`,
-		"outbox_bucket_is_of_64":             `update pushwatch.outbox set bucket = 64`,
-		"publication_has_a_sequence":         `insert into pushwatch.publication values ('c', 'k', 1, 1, 0, now())`,
-		"quota_used_counts_from_zero":        `insert into pushwatch.quota_day (day, used) values (now(), -1)`,
-		"walk_kind_is_known":                 `insert into pushwatch.walk (company_id, kind, started_at) values ('c', 'x', now())`,
-		"instance_is_one_row":                `insert into pushwatch.instance (singleton, id) values (false, '00000000')`,
+		"operation_status_says_something":      `update pushwatch.operation set status = ' '`,
+		"operation_versions_count_from_zero":   `update pushwatch.operation set versions = -1`,
+		"operation_pruned_versions_were_there": `update pushwatch.operation set pruned_versions = versions + 1`,
+		"operation_dispute_is_whole":           `update pushwatch.operation set disputed_status = 'x'`,
+		"operation_key_fits":                   `update pushwatch.operation set push_operation_key = repeat('k', 257)`,
+		"transition_version_counts_from_one":   `update pushwatch.transition set version = 0`,
+		"transition_changes_something":         `update pushwatch.transition set previous_status = status`,
+		"transition_source_is_a_look":          `update pushwatch.transition set source = 'webhook'`,
+		"outbox_bucket_is_of_64":               `update pushwatch.outbox set bucket = 64`,
+		"publication_has_a_sequence":           `insert into pushwatch.publication values ('c', 'k', 1, 1, 0, now())`,
+		"quota_used_counts_from_zero":          `insert into pushwatch.quota_day (day, used) values (now(), -1)`,
+		"walk_kind_is_known":                   `insert into pushwatch.walk (company_id, kind, started_at) values ('c', 'x', now())`,
+		"instance_is_one_row":                  `insert into pushwatch.instance (singleton, id) values (false, '00000000')`,
 	} {
 		assert.ErrorContains(t, r.exec(sql), constraint, sql)
 	}

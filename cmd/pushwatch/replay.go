@@ -52,7 +52,7 @@ func newReplay() *cobra.Command {
 		if err != nil {
 			return &usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
 		}
-		r.place = placeFlags(flags)
+		r.place = placeWords(flags)
 		summary, err := r.run(cmd.Context(), flags, cmd.ErrOrStderr())
 		if summary != nil {
 			err = errors.Join(err, summary.write(cmd.OutOrStdout(), *form))

@@ -140,8 +140,8 @@ func holdsFold(list []string, text string) bool {
 	return slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, text) })
 }
 
-// placeFlags spells the flags that say which configuration is meant.
-func placeFlags(flags config.Flags) (words []string) {
+// placeWords spells the flags that say which configuration is meant.
+func placeWords(flags config.Flags) (words []string) {
 	if flags.File != "" {
 		words = append(words, "--config", quoted(flags.File))
 	}
