@@ -9,6 +9,8 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"github.com/pushwatch/pushwatch/store"
 )
 
 // isTerminal reports whether out is a terminal, where bars may be drawn.
@@ -17,53 +19,57 @@ func isTerminal(out io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// progress shows how far a long command is: with a bar on a terminal, with a line
-// now and then elsewhere. One goroutine uses it.
-type progress struct {
-	out   io.Writer
-	total int64
-	last  time.Time // of the last line
+// demoShown shows the counts of the demo: as bars on a terminal, else as lines.
+type demoShown struct {
+	out    io.Writer
+	length time.Duration
+	counts store.Counts
 
-	bars *mpb.Progress // nil: lines
-	bar  *mpb.Bar      // nil until the first news
+	bars               *mpb.Progress // nil: lines
+	elapsed, published *mpb.Bar
 }
 
-const progressEvery = 5 * time.Second
-
-func newProgress(out io.Writer, total int64) *progress {
-	p := &progress{out: out, total: total, last: time.Now()}
-	if isTerminal(out) {
-		p.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(60))
+func newDemoProgress(out io.Writer, length time.Duration) *demoShown {
+	s := &demoShown{out: out, length: length}
+	if !isTerminal(out) {
+		return s
 	}
-	return p
-}
-
-// done says that n of the total are done.
-func (p *progress) done(n int64) {
-	switch {
-	case p.bars == nil && time.Since(p.last) >= progressEvery:
-		p.last = time.Now()
-		fmt.Fprintf(p.out, "%d of %d\n", n, p.total)
-	case p.bars != nil && p.bar == nil:
-		p.bar = p.bars.AddBar(max(p.total, n),
-			mpb.PrependDecorators(decor.CountersNoUnit("%d of %d ", decor.WCSyncWidth)),
-			mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 8})))
-		p.bar.SetCurrent(n)
-	case p.bar != nil:
-		p.bar.SetCurrent(n)
+	s.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
+	name := func(text string) mpb.BarOption { return mpb.PrependDecorators(decor.Name(text, decor.WCSyncSpaceR)) }
+	s.published = s.bars.AddBar(0, name("changes published"), mpb.AppendDecorators(decor.Any(func(st decor.Statistics) string {
+		return fmt.Sprintf("%d of %d changes of %d operations", st.Current, st.Total, s.counts.Operations)
+	})))
+	if length > 0 {
+		s.elapsed = s.bars.AddBar(int64(length), name("time"), mpb.AppendDecorators(decor.Any(func(st decor.Statistics) string {
+			return fmt.Sprintf("%s of %s", time.Duration(st.Current).Truncate(time.Second), length)
+		})))
 	}
+	return s
 }
 
-// end leaves the last state on the screen and waits until it is drawn. It may be
-// called again.
-func (p *progress) end(complete bool) {
-	if p.bars == nil {
+// show is called by one goroutine.
+func (s *demoShown) show(elapsed time.Duration, counts store.Counts) {
+	if s.bars == nil {
+		fmt.Fprintf(s.out, "%4.0fs  operations %5d  changes %5d  published %5d  waiting %3d\n",
+			elapsed.Seconds(), counts.Operations, counts.Transitions, counts.Published, counts.Waiting)
 		return
 	}
-	if p.bar != nil && complete {
-		p.bar.SetTotal(-1, true)
-	} else if p.bar != nil {
-		p.bar.Abort(false)
+	s.counts = counts
+	s.published.SetTotal(int64(counts.Transitions), false)
+	s.published.SetCurrent(int64(counts.Published))
+	if s.elapsed != nil {
+		s.elapsed.SetCurrent(int64(elapsed))
 	}
-	p.bars.Wait()
+}
+
+// close leaves the last state on the screen.
+func (s *demoShown) close() {
+	if s.bars == nil {
+		return
+	}
+	s.published.Abort(false)
+	if s.elapsed != nil {
+		s.elapsed.Abort(false)
+	}
+	s.bars.Wait()
 }

@@ -124,7 +124,7 @@ func (r *replay) run(ctx context.Context, flags config.Flags, progress io.Writer
 		return nil, err
 	}
 	defer nc.Close()
-	show := newProgress(progress, events)
+	show := newReplayShown(progress, events)
 	defer show.end(false)
 	target, err := publisher.OpenReplay(starting, nc, publisher.ReplayConfig{Prefix: r.to, ID: r.id, Resumed: r.resume != "",
 		Rate: r.rate, Progress: show.done})

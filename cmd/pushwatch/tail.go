@@ -35,10 +35,10 @@ func newTail() *cobra.Command {
 	cmd.Flags().StringArrayVar(&companies, "company", nil, "only of the company with this id")
 	cmd.Flags().StringArrayVar(&dataTypes, "data-type", nil, "only of this data type, such as invoices")
 	cmd.Flags().StringArrayVar(&statuses, "status", nil, "only changes to this status, such as failed; stalled and gone are those events")
-	cmd.Flags().StringVar(&since, "since", "", "begin with what came since then: a duration such as 15m, or a time such as 2026-03-01T09:00:00Z")
+	cmd.Flags().StringVar(&since, "since", "", "begin with what came since then: RFC 3339, a date, or how long ago (15m, 24h, 7d)")
 	form := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		begin, err := sinceTime(since, time.Now())
+		begin, err := parseMoment("--since", since, time.Now())
 		if err != nil {
 			return &usageError{err}
 		}
@@ -58,24 +58,6 @@ func newTail() *cobra.Command {
 		}, write)
 	}
 	return cmd
-}
-
-// sinceTime reads a duration before now, or a time.
-func sinceTime(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return now.Add(-d), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("--since %q: wanted a duration such as 15m, or a time such as 2026-03-01T09:00:00Z", text)
-	}
-	if at.After(now) {
-		return time.Time{}, fmt.Errorf("--since %q is in the future", text)
-	}
-	return at, nil
 }
 
 // tailFilters returns the subjects of every combination, none twice.
