@@ -192,7 +192,7 @@ func TestWrongUseOfTheQuarantineSaysWhatToType(t *testing.T) {
 		{"quarantine retry r1", exitConfig, "CODAT_API_KEY"},
 		{"quarantine retry e1", exitFailed, "e1: not in the quarantine"},
 		{"show nothing", exitFailed, "no operation nothing was ever seen"},
-		{"tail --since yesterday", exitUsage, "15m"},
+		{"tail --since yesterday", exitUsage, "7d"},
 		{"tail --since 2999-01-01T00:00:00Z", exitUsage, "in the future"},
 		{"tail", exitService, "NATS"},
 		{"status -o csv", exitUsage, "table, json"},

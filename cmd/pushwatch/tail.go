@@ -39,6 +39,9 @@ func newTail() *cobra.Command {
 	form := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		begin, err := parseMoment("--since", since, time.Now())
+		if err == nil && begin.After(time.Now()) {
+			err = fmt.Errorf("--since %q is in the future", since)
+		}
 		if err != nil {
 			return &usageError{err}
 		}
