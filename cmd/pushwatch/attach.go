@@ -51,6 +51,9 @@ func attachRunning(c config.Config, log *slog.Logger) (s settings, beside bool, 
 	}
 	if !c.NATS.External() {
 		s.nats.URL = natsURL
+		if s.stream.MaxBytes == 0 {
+			s.stream.MaxBytes, err = embedded.StreamMaxBytes(c.DataDir)
+		}
 	}
-	return s, true, nil
+	return s, true, err
 }

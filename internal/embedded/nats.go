@@ -134,6 +134,13 @@ func (n *NATS) Port() int { return n.port }
 // store, so that a full stream is refused cleanly before the store is.
 func (n *NATS) StreamMaxBytes() int64 { return n.limit / 5 * 4 }
 
+// StreamMaxBytes returns the StreamMaxBytes of the server that runs in a data
+// directory; see Running.
+func StreamMaxBytes(dir string) (int64, error) {
+	limit, err := keptLimit(filepath.Join(dir, "nats"))
+	return limit / 5 * 4, err
+}
+
 // Healthy returns nil while JetStream takes messages, else why not. A write that
 // failed, say for a full disk, is reported until the server is started again.
 func (n *NATS) Healthy() error {
