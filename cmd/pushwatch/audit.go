@@ -127,6 +127,20 @@ func auditLive(ctx context.Context, s *store.Store, nc *nats.Conn, stream publis
 	if err != nil {
 		return audit.Report{}, err
 	}
+	err = s.EachDropped(ctx, func(t store.Transition) error {
+		a.Dropped(audit.Operation{CompanyID: t.CompanyID, Key: t.Key}, t.Version, t.EventID)
+		return nil
+	})
+	if err != nil {
+		return audit.Report{}, err
+	}
+	err = s.EachPruned(ctx, func(p store.Pruned) error {
+		a.Forgotten(audit.Operation{CompanyID: p.CompanyID, Key: p.Key}, p.Versions)
+		return nil
+	})
+	if err != nil {
+		return audit.Report{}, err
+	}
 	if err := readStream(ctx, nc, stream.Name, a); err != nil {
 		return audit.Report{}, err
 	}

@@ -121,6 +121,8 @@ func TestEventsTooLargeForTheBrokerWaitAndNothingElseDoes(t *testing.T) {
 	require.Eventually(t, func() bool { return len(w.versions(t, "retried")) == 2 }, 60*time.Second, 300*time.Millisecond)
 	assert.Equal(t, []int64{1, 2}, w.versions(t, "retried"))
 	assert.Empty(t, w.asides(t))
+	audited := run(t, w.environ(), "audit")
+	assert.Zero(t, audited.code, "a gap that somebody asked for is no damage: %s", audited.stdout)
 	interrupt(t, daemon)
 	assert.Contains(t, run(t, w.environ(), "show", "dropped").stdout, "dropped")
 }

@@ -60,6 +60,8 @@ type Audit struct {
 	versions    map[Operation]int64 // highest version seen in the stream
 	aged        map[Operation]int64 // highest version that may have left the stream by its age
 	optional    map[string]struct{} // event ids that need not be in the stream
+	forgotten   map[Operation]int64 // highest version whose transition is pruned
+	known       map[string]struct{} // event ids in the stream of pruned transitions
 	report      Report
 }
 
@@ -69,6 +71,7 @@ func New() *Audit {
 		truth: map[Operation]string{}, stored: map[Operation]string{}, transitions: map[string]struct{}{},
 		messages: map[string]int{}, versions: map[Operation]int64{},
 		aged: map[Operation]int64{}, optional: map[string]struct{}{},
+		forgotten: map[Operation]int64{}, known: map[string]struct{}{},
 	}
 }
 
@@ -85,6 +88,18 @@ func (a *Audit) Transition(eventID string) { a.transitions[eventID] = struct{}{}
 // before the operation's messages.
 func (a *Audit) Aged(op Operation, version int64, eventID string) {
 	a.Waiting(eventID)
+	a.aged[op] = max(a.aged[op], version)
+}
+
+// Dropped tells a change of which somebody decided that it is never published:
+// later ones of its operation go on behind the gap. Tell it before the operation's
+// messages.
+func (a *Audit) Dropped(op Operation, version int64, eventID string) { a.Aged(op, version, eventID) }
+
+// Forgotten tells that an operation's changes up to version are pruned: their
+// messages may be in the stream or not. Tell it before the operation's messages.
+func (a *Audit) Forgotten(op Operation, version int64) {
+	a.forgotten[op] = version
 	a.aged[op] = max(a.aged[op], version)
 }
 
@@ -108,6 +123,9 @@ func (a *Audit) Message(op Operation, version int64, eventID string) {
 		note(&a.report.Examples.OutOfOrder, eventID)
 	}
 	a.versions[op] = max(a.versions[op], version)
+	if version <= a.forgotten[op] {
+		a.known[eventID] = struct{}{}
+	}
 }
 
 // Report compares what was told.
@@ -126,7 +144,8 @@ func (a *Audit) Report() Report {
 		}
 	}
 	for id := range a.messages {
-		if _, ok := a.transitions[id]; !ok {
+		_, stored := a.transitions[id]
+		if _, forgotten := a.known[id]; !stored && !forgotten {
 			r.Unknown++
 			note(&r.Examples.Unknown, id)
 		}

@@ -44,6 +44,29 @@ func TestReportCountsEachKindOfDamageByItself(t *testing.T) {
 			stream(a)
 			a.Truth(Operation{"c", "3"}, "Pending")
 		}, Report{Operations: 3, Changes: 3, Published: 3, Lost: 1}},
+		{"a dropped event is a gap that is no damage", func(a *Audit) {
+			sound(a)
+			a.Dropped(one, 1, "1-1")
+			a.Message(two, 1, "2-1")
+			a.Message(one, 2, "1-2")
+		}, Report{Operations: 2, Changes: 3, Published: 2}},
+		{"messages of pruned changes are known, and need not be there", func(a *Audit) {
+			sound(a)
+			stream(a)
+			pruned := Operation{"c", "pruned"}
+			a.Forgotten(pruned, 2)
+			a.Message(pruned, 2, "p-2")
+			a.Transition("p-3")
+			a.Message(pruned, 3, "p-3")
+		}, Report{Operations: 2, Changes: 4, Published: 5}},
+		{"a message beyond what was pruned is unknown", func(a *Audit) {
+			sound(a)
+			stream(a)
+			pruned := Operation{"c", "pruned"}
+			a.Forgotten(pruned, 1)
+			a.Message(pruned, 1, "p-1")
+			a.Message(pruned, 2, "p-2")
+		}, Report{Operations: 2, Changes: 3, Published: 5, Unknown: 1}},
 		{"a second message of an event is a duplicate", func(a *Audit) { sound(a); stream(a); a.Message(one, 1, "1-1") },
 			Report{Operations: 2, Changes: 3, Published: 4, Duplicated: 1}},
 		{"a later version first is out of order, and so is what it overtook", func(a *Audit) {
