@@ -113,6 +113,13 @@ type Operation struct {
 	Bucket    int16
 }
 
+// Heir is an operation that has no version yet, with the filter of its subjects:
+// an earlier database may have published events of it.
+type Heir struct {
+	Operation
+	Filter string
+}
+
 // Lost is an operation of which the stream has lost every event above Above.
 type Lost struct {
 	Operation

@@ -64,6 +64,9 @@ func (b *batch) audit(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.older, err = b.stream.older(ctx, b.instance); err != nil {
+		return b.stream.withRemedy(err)
+	}
 	b.audited, b.suspect = now, false
 	return nil
 }

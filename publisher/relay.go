@@ -51,11 +51,24 @@ type Archive interface {
 	Adopt(ctx context.Context, op event.Operation, epoch string, there []event.Foreign) (bool, error)
 }
 
+// Inheritance is what a database asks of a stream to which an earlier database
+// published. The relay calls it as it calls [Outbox].
+type Inheritance interface {
+	// Heirs returns at most max operations, of hash buckets leased to this process,
+	// that have no version and were not compared with the stream yet.
+	Heirs(ctx context.Context, max int) ([]event.Heir, error)
+	// Settle records that the stream has nothing for heirs to take over. Those whose
+	// lease was lost stay as they are.
+	Settle(ctx context.Context, heirs []event.Heir) error
+}
+
 // Config is what a relay works with.
 type Config struct {
 	Stream     *Stream
 	Outbox     Outbox
 	Archive    Archive          // nil: neither audits nor adoption
+	Heirs      Inheritance      // nil: operations without a version are not looked for in the stream
+	Instance   string           // of the database, as event ids begin; needed with Heirs
 	Audit      time.Duration    // how often the stream's tail is audited without a reason; default 5 min
 	Now        func() time.Time // the clock that the outbox records by; default time.Now
 	Log        *slog.Logger     // default: none
@@ -78,6 +91,8 @@ type Relay struct {
 	stream     *Stream
 	outbox     Outbox
 	archive    Archive
+	heirs      Inheritance
+	instance   string
 	auditEvery time.Duration
 	now        func() time.Time
 	log        *slog.Logger
@@ -87,11 +102,12 @@ type Relay struct {
 	cas        bool // off in a test that must then see duplicates
 	wake       chan struct{}
 
-	running sync.Mutex // held by RunOnce; protects the five below
+	running sync.Mutex // held by RunOnce; protects the six below
 	known   identity   // of the stream, zero when it must be asked before publishing
 	epoch   string     // last one seen, kept through trouble
 	checked time.Time  // when the stream was last asked
 	audited audited    // the last audit
+	older   bool       // the stream began with events of another database, at the last audit
 	suspect bool       // something happened by which the stream may have lost events
 
 	health health
@@ -104,7 +120,7 @@ func New(c Config) (*Relay, error) {
 	}
 	r := &Relay{
 		Metrics: newMetrics(), stream: c.Stream, outbox: c.Outbox, now: c.Now, log: c.Log, batch: c.Batch,
-		archive: c.Archive, auditEvery: c.Audit, ackTimeout: c.AckTimeout, poll: c.Poll, cas: expectSequence, wake: make(chan struct{}, 1),
+		archive: c.Archive, heirs: c.Heirs, instance: c.Instance, auditEvery: c.Audit, ackTimeout: c.AckTimeout, poll: c.Poll, cas: expectSequence, wake: make(chan struct{}, 1),
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -137,11 +153,12 @@ type Result struct {
 	Recorded int // events recorded as published
 	Requeued int // events that the stream had lost, pending again
 	Adopted  int // operations that took over the history of an earlier database
+	Compared int // operations without a version that were looked for in an older stream
 	Rejected int // events set aside
 }
 
 // progressed reports whether the outbox is another than before.
-func (r Result) progressed() bool { return r.Recorded+r.Requeued+r.Adopted+r.Rejected > 0 }
+func (r Result) progressed() bool { return r.Recorded+r.Requeued+r.Adopted+r.Compared+r.Rejected > 0 }
 
 // RunOnce publishes one batch and records it. It returns the first thing that
 // went wrong, beside what was done all the same; whatever it did not finish is
@@ -178,12 +195,18 @@ func (b *batch) run(ctx context.Context) error {
 	if err := b.audit(ctx); err != nil {
 		return err
 	}
+	if err := b.inherit(ctx); err != nil {
+		b.fail(err) // what has a version can be published all the same
+	}
 	pending, err := b.pending(ctx)
 	if err != nil {
 		return err
 	}
 	if len(pending) == 0 {
-		return b.lookAfter(ctx)
+		if err := b.lookAfter(ctx); err != nil {
+			b.fail(err)
+		}
+		return b.failure
 	}
 	if b.known.epoch == "" {
 		if err := b.identify(ctx); err != nil {

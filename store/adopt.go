@@ -21,8 +21,10 @@ const parked = 1 << 40
 // first transitions, with their ids and sequences in the stream epoch; its own
 // follow with the next versions, each from the status before it; the ones that
 // only repeat the status before them are dropped, because the stream tells it
-// already. It returns false, and changes nothing, when something of the operation
-// was published or set aside, or when the messages are not one history.
+// already. One that has none of its own takes version and status from the last of
+// the messages, and is then compared with what was seen of it like any stored row.
+// It returns false, and changes nothing, when something of the operation was
+// published or set aside, or when the messages are not one history.
 //
 // It is the one place that changes a transition: none of those that it changes
 // was ever told to anybody. If we crash before the commit, the relay meets the
@@ -40,18 +42,12 @@ func (o *Outbox) Adopt(ctx context.Context, op event.Operation, epoch string, th
 }
 
 func (s *Store) adopt(ctx context.Context, tx pgx.Tx, op event.Operation, epoch string, there []event.Foreign) (bool, error) {
-	// "for no key update": looks at the operation wait until its versions are moved.
-	const q = `
-select versions, subject_data_type from pushwatch.operation
-where company_id = $1::text and push_operation_key = $2::text
-for no key update`
-	var versions int64
-	var dataType string
-	if err := tx.QueryRow(ctx, q, op.CompanyID, op.Key).Scan(&versions, &dataType); err != nil {
+	has, err := lockHeir(ctx, tx, op)
+	if err != nil {
 		return false, err
 	}
 	own, err := ownEvents(ctx, tx, op)
-	if err != nil || int64(len(own)) != versions || !history(there) {
+	if err != nil || int64(len(own)) != has.versions || !history(there) {
 		return false, err
 	}
 	const park = `
@@ -63,8 +59,12 @@ where company_id = $1::text and push_operation_key = $2::text`
 		}
 	}
 	var batch pgx.Batch
-	queueForeign(&batch, op, dataType, epoch, there)
-	last, err := s.queueMoves(&batch, op, dataType, there[len(there)-1].Event, own)
+	queueForeign(&batch, op, has.subjectDataType, epoch, there)
+	before := there[len(there)-1].Event
+	last, err := s.queueMoves(&batch, op, has.subjectDataType, before, own)
+	if err == nil && len(own) == 0 {
+		last, err = s.queueComparison(&batch, has, before)
+	}
 	if err != nil {
 		return false, err
 	}

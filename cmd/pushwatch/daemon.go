@@ -20,13 +20,14 @@ import (
 
 // The packages meet here; none of them knows another.
 var (
-	_ codat.Gate         = (*poller.Ledger)(nil)
-	_ poller.Source      = (*codat.Client)(nil)
-	_ poller.Assignments = (*store.Fleet)(nil)
-	_ poller.Recorder    = (*store.Store)(nil)
-	_ poller.Book        = (*store.Store)(nil)
-	_ publisher.Outbox   = (*store.Outbox)(nil)
-	_ publisher.Archive  = (*store.Outbox)(nil)
+	_ codat.Gate            = (*poller.Ledger)(nil)
+	_ poller.Source         = (*codat.Client)(nil)
+	_ poller.Assignments    = (*store.Fleet)(nil)
+	_ poller.Recorder       = (*store.Store)(nil)
+	_ poller.Book           = (*store.Store)(nil)
+	_ publisher.Outbox      = (*store.Outbox)(nil)
+	_ publisher.Archive     = (*store.Outbox)(nil)
+	_ publisher.Inheritance = (*store.Outbox)(nil)
 )
 
 const (
@@ -141,7 +142,7 @@ func (d *daemon) wire(ctx context.Context, stream *publisher.Stream) (err error)
 	}
 	outbox := d.store.Outbox(d.leases)
 	d.relay, err = publisher.New(publisher.Config{
-		Stream: stream, Outbox: outbox, Archive: outbox, Now: d.store.Now, Log: s.log,
+		Stream: stream, Outbox: outbox, Archive: outbox, Heirs: outbox, Instance: d.store.Instance(), Now: d.store.Now, Log: s.log,
 	})
 	if err != nil {
 		return err

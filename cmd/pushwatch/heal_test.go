@@ -106,7 +106,7 @@ func (h *healing) newRelay(audited bool) *publisher.Relay {
 	c := publisher.Config{Stream: h.stream, Outbox: h.outbox, AckTimeout: time.Second,
 		Now: func() time.Time { return h.store.Now().Add(h.ahead) }}
 	if audited {
-		c.Archive = h.outbox
+		c.Archive, c.Heirs, c.Instance = h.outbox, h.outbox, h.store.Instance()
 	}
 	r, err := publisher.New(c)
 	require.NoError(h, err)
@@ -326,4 +326,32 @@ func TestAFreshDatabaseGoesOnBehindAnOldStream(t *testing.T) {
 			assert.Equal(t, 41, len(h.messages()))
 		})
 	}
+}
+
+// TestASilentBaselineTellsWhatChangedWhileTheDatabaseWasLost compares each
+// operation without a version with what the earlier database published of it.
+func TestASilentBaselineTellsWhatChangedWhileTheDatabaseWasLost(t *testing.T) {
+	broker := newDamageable(t)
+	old := newHealing(t, broker, store.Config{}, true)
+	old.baseline()
+	old.look(old.operations(1, 20, push.Pending)...)
+	old.drain(old.relay)
+	old.look(old.operations(11, 15, push.Success)...)
+	old.drain(old.relay)
+	require.Equal(t, 25, len(old.messages()))
+
+	h := newHealing(t, broker, store.Config{}, true)
+	h.baseline(append(h.operations(1, 10, push.Failed), append(h.operations(11, 15, push.Success), h.operations(16, 30, push.Pending)...)...)...)
+	h.drain(h.relay)
+	messages := h.messages()
+	require.Equal(t, 35, len(messages), "the ten that changed, and nothing else")
+	for _, m := range messages[25:] {
+		var e event.Event
+		require.NoError(t, json.Unmarshal(m.Data, &e))
+		assert.Equal(t, int64(2), e.Version)
+		assert.Equal(t, push.Pending, *e.PreviousStatus)
+		assert.Equal(t, push.Failed, e.Status)
+	}
+	report := h.audit()
+	assert.True(t, report.Sound(), "%s, unknown %d", report, report.Unknown)
 }
