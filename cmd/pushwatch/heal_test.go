@@ -289,6 +289,30 @@ func TestWhatTheBrokerLostIsPublishedAgain(t *testing.T) {
 	}
 }
 
+// TestAConflictThatShowsALossIsAReasonToAudit purges a stream behind a relay that is
+// too busy to look at it: the next event of one operation shows what all have lost.
+func TestAConflictThatShowsALossIsAReasonToAudit(t *testing.T) {
+	broker := newDamageable(t)
+	makePurgeable(t, broker)
+	h := newHealing(t, broker, store.Config{}, true)
+	h.baseline()
+	h.look(h.operations(1, 20, push.Pending)...)
+	h.drain(h.relay)
+	for _, damage := range damages {
+		if damage.name == "the stream is purged" {
+			damage.do(h)
+		}
+	}
+	require.Empty(t, h.messages())
+	h.ahead += time.Second // past the duplicate window, long before the next audit
+	h.look(h.operations(7, 7, push.Success)...)
+	require.Eventually(t, func() bool {
+		h.drain(h.relay)
+		return len(h.messages()) == 21
+	}, 10*time.Second, 50*time.Millisecond)
+	assert.True(t, h.audit().Sound())
+}
+
 // TestAFreshDatabaseGoesOnBehindAnOldStream loses the database alone: what the
 // stream tells is not told again, and a later change is the next version.
 func TestAFreshDatabaseGoesOnBehindAnOldStream(t *testing.T) {
