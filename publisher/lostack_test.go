@@ -17,12 +17,12 @@ import (
 // first record is lost as by a crash, and the stream has forgotten the message
 // id by the time of the next attempt. Without cas the relays leave the expected
 // sequence out.
-func lossy(t *testing.T, operations int, cas bool) (*amnesia, []StoredMessage, [2]*Relay) {
+func lossy(t *testing.T, operations, versions int, cas bool) (*amnesia, []StoredMessage, [2]*Relay) {
 	b := startBroker(t)
 	nc := dial(t, b.url())
 	shortWindow(t, nc)
 	o := newOutbox()
-	o.fill(operations, 3)
+	o.fill(operations, versions)
 	forgetful := &amnesia{outbox: o, offered: map[string]int{}}
 	var relays [2]*Relay
 	p := startProxy(t, b.address())
@@ -70,11 +70,11 @@ func (a *amnesia) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 }
 
 func TestLostAcknowledgementsAndRacingRelaysDuplicateNothing(t *testing.T) {
-	o, messages, relays := lossy(t, 400, true)
+	o, messages, relays := lossy(t, 2000, 5, true)
 
 	o.finished(t, messages)
-	assert.Len(t, messages, 1200)
-	require.Len(t, o.offered, 1200)
+	assert.Len(t, messages, 10_000)
+	require.Len(t, o.offered, 10_000)
 	offers := 0
 	for id, n := range o.offered {
 		offers += n
@@ -89,7 +89,7 @@ func TestLostAcknowledgementsAndRacingRelaysDuplicateNothing(t *testing.T) {
 
 // The test above proves something only if it fails without the mechanism.
 func TestWithoutTheExpectedSequenceTheSameDuplicates(t *testing.T) {
-	_, messages, _ := lossy(t, 100, false)
+	_, messages, _ := lossy(t, 100, 3, false)
 
 	ids := map[string]bool{}
 	for _, m := range messages {
