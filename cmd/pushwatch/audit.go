@@ -66,8 +66,7 @@ func newAudit() *cobra.Command {
 			"has reached the stream's max_age.",
 		Args: usage(cobra.NoArgs),
 	}
-	cmd.Flags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
-	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	placeFlags(cmd, &flags)
 	form := outputFlag(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runAudit(cmd, flags, *form) }
 	return cmd

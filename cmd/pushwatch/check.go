@@ -34,8 +34,7 @@ func newCheck() *cobra.Command {
 			"is fine.",
 		Args: usage(cobra.NoArgs),
 	}
-	cmd.Flags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
-	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	placeFlags(cmd, &flags)
 	form := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		report, err := checkAll(cmd.Context(), flags)

@@ -20,8 +20,7 @@ func newMigrate() *cobra.Command {
 			"'pushwatch run' applies migrations itself unless postgres.migrate is verify.",
 		Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
-	cmd.PersistentFlags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	placeFlags(cmd, &flags)
 	cmd.AddCommand(
 		&cobra.Command{Use: "up", Short: "Apply pending migrations", Args: usage(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error { return migrate(cmd, flags, true) }},

@@ -24,7 +24,7 @@ func newOptions() *cobra.Command {
 		Example: "  pushwatch options 8a210b68-6988-11ed-a1eb-0242ac120002 2e9d2c44-f675-40ba-8049-353bfcb5e171 invoices",
 		Args:    usage(cobra.ExactArgs(3)),
 	}
-	cmd.Flags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
+	placeFlags(cmd, &flags)
 	form := outputFlag(cmd, "tree", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return showOptions(cmd, flags, *form, args) }
 	return cmd
