@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -116,6 +117,7 @@ func (r rules) settle(now time.Time, q *push.Quota, a push.Answer, backoff time.
 		q.Remaining = &remaining
 	}
 	switch kind := statusKind(a.Status); {
+	case kind == push.KindThrottled && fault.Off(fault.Pause):
 	case kind == push.KindThrottled:
 		pause := backoff
 		if a.HasRetryAfter {

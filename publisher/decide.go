@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 // verdict is what reading the stream back means for a pending event.
@@ -48,7 +49,7 @@ func decide(p event.Pending, last *StoredMessage, now time.Time, maxAge time.Dur
 			detail: fmt.Sprintf("sequence %d of the stream, subject %s, is not pushwatch's", last.Sequence, last.Subject)}
 	case there.Instance != mine.Instance && last.Sequence == p.PreviousSequence:
 		return verdict{action: retry, sequence: last.Sequence} // adopted before
-	case there.Instance != mine.Instance && p.Version == 1:
+	case there.Instance != mine.Instance && p.Version == 1 && !fault.Off(fault.Adoption):
 		return verdict{action: adopt, sequence: last.Sequence,
 			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
 	case there.Instance != mine.Instance && there.Version < p.Version:

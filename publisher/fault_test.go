@@ -15,11 +15,11 @@ type stage struct {
 	broker *broker
 }
 
-// fault breaks one step outside this process and repairs it.
-type fault struct{ breaks, repairs func(stage) }
+// trouble breaks one step outside this process and repairs it.
+type trouble struct{ breaks, repairs func(stage) }
 
-func faults() map[string]fault {
-	table := map[string]fault{
+func faults() map[string]trouble {
+	table := map[string]trouble{
 		"the connection is away": {
 			func(s stage) { s.proxy.point("") },
 			func(s stage) { s.proxy.point(s.broker.address()) },
@@ -34,9 +34,9 @@ func faults() map[string]fault {
 		},
 	}
 	for _, method := range []string{"Pending", "Sent", "Requeue", "Reject"} {
-		table[method+" fails before its effect"] = fault{
+		table[method+" fails before its effect"] = trouble{
 			func(s stage) { s.arm(s.before, method, 1) }, func(s stage) { s.arm(s.before, method, 0) }}
-		table[method+" fails after its effect"] = fault{
+		table[method+" fails after its effect"] = trouble{
 			func(s stage) { s.arm(s.after, method, 1) }, func(s stage) { s.arm(s.after, method, 0) }}
 	}
 	return table

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 const (
@@ -43,7 +44,7 @@ func shrunk(was, is identity) bool {
 // else, and the rest, the newest, is found by the next start's audit, which comes
 // before its first publication.
 func (b *batch) audit(ctx context.Context) error {
-	if b.archive == nil || !b.due() {
+	if b.archive == nil || !b.due() || fault.Off(fault.TailAudit) {
 		return nil
 	}
 	now := audited{at: b.now(), reconnects: b.stream.nc.Stats().Reconnects}

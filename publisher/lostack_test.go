@@ -31,7 +31,7 @@ func lossy(t *testing.T, operations, versions int, cas bool) (*amnesia, []Stored
 		s, _, err := EnsureStream(t.Context(), dial(t, p.url()), streamConfig())
 		require.NoError(t, err)
 		relays[i] = newRelay(t, s, forgetful, func(c *Config) { c.AckTimeout = 200 * time.Millisecond })
-		relays[i].cas = cas && expectSequence
+		relays[i].cas = cas
 	}
 	var wg sync.WaitGroup
 	for _, r := range relays {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 // maxInFlight is how many messages may wait for their acknowledgement at once.
@@ -61,6 +62,7 @@ func (s *Stream) publish(attempts []attempt, cas bool, timeout time.Duration) []
 		}
 		waiting++
 	}
+	fault.Point(fault.Published)
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	for waiting > 0 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 // Outbox is where events wait, in the database that also holds the changes they
@@ -120,7 +121,7 @@ func New(c Config) (*Relay, error) {
 	}
 	r := &Relay{
 		Metrics: newMetrics(), stream: c.Stream, outbox: c.Outbox, now: c.Now, log: c.Log, batch: c.Batch,
-		archive: c.Archive, heirs: c.Heirs, instance: c.Instance, auditEvery: c.Audit, ackTimeout: c.AckTimeout, poll: c.Poll, cas: expectSequence, wake: make(chan struct{}, 1),
+		archive: c.Archive, heirs: c.Heirs, instance: c.Instance, auditEvery: c.Audit, ackTimeout: c.AckTimeout, poll: c.Poll, cas: !fault.Off(fault.ExpectedSequence), wake: make(chan struct{}, 1),
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -221,6 +222,7 @@ func (b *batch) run(ctx context.Context) error {
 	// round is not begun.
 	finish := context.WithoutCancel(ctx)
 	unclear := b.publish(finish, attempts)
+	fault.Point(fault.Acknowledged)
 	// True if we crash here: the events are in the stream, acknowledged, and not
 	// recorded. They are published again, refused, and found by reading back.
 	for round := 1; len(unclear) > 0 && ctx.Err() == nil; round++ {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 const (
@@ -29,6 +31,9 @@ func (r *Relay) Run(ctx context.Context) error {
 			break // what went wrong was the end
 		}
 		r.health.report(ctx, r.log, r.now(), err)
+		if err != nil && fault.Off(fault.Retry) {
+			return err
+		}
 		failures = inARow(failures, result, err)
 		switch {
 		case failures > 0:

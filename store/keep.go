@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -142,6 +143,9 @@ func (s *Store) judge(r push.Record, company companyState, op push.Operation, ro
 		t.stored = &row.known
 	}
 	t.verdict = push.Observe(t.stored, push.Sight{Status: op.Status, LookedAt: push.Time(r.Page.StartedAt), Source: r.Page.Source})
+	if t.verdict == push.Disputed && fault.Off(fault.Dispute) || t.verdict == push.Stale && fault.Off(fault.Stale) {
+		t.verdict = push.Changed
+	}
 	t.versions, t.baseline, t.subjectDataType = row.versions, row.baseline, row.subjectDataType
 	if t.verdict == push.First {
 		t.baseline = isBaseline(r, company, op)
@@ -222,7 +226,7 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, r push.Record, sights []*s
 	if err := queueOperations(&batch, r, sights); err != nil {
 		return err
 	}
-	if err := s.queueEvents(&batch, r, sights); err != nil {
+	if err := s.queueEvents(ctx, &batch, r, sights); err != nil {
 		return err
 	}
 	if batch.Len() == 0 {
@@ -234,7 +238,7 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, r push.Record, sights []*s
 // queueEvents renders the events and queues transitions and outbox rows. A
 // transition copies its operation's row as just written, so that it keeps every
 // field of its event's body.
-func (s *Store) queueEvents(batch *pgx.Batch, r push.Record, sights []*sight) error {
+func (s *Store) queueEvents(ctx context.Context, batch *pgx.Batch, r push.Record, sights []*sight) error {
 	var c eventColumns
 	for _, t := range sights {
 		if !t.eventful(s.config.PublishBaseline) {
@@ -271,8 +275,12 @@ select $1::text, key, version, bucket, event_id, previous_event_id, subject, fil
     pg_catalog.clock_timestamp()
 from unnest($2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[])
     as e(key, version, bucket, event_id, previous_event_id, subject, filter, header, payload)`
-	batch.Queue(outbox, r.Company.ID, c.keys, c.versions, c.buckets, c.ids, c.previousIDs,
-		c.subjects, c.filters, c.headers, c.payloads)
+	arguments := []any{r.Company.ID, c.keys, c.versions, c.buckets, c.ids, c.previousIDs, c.subjects, c.filters, c.headers, c.payloads}
+	if fault.Off(fault.OneCommit) {
+		_, err := s.pool.Exec(ctx, outbox, arguments...)
+		return err
+	}
+	batch.Queue(outbox, arguments...)
 	return nil
 }
 

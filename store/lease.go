@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -100,6 +101,9 @@ func (l *Leases) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			if fault.Off(fault.Release) {
+				return nil
+			}
 			detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 			defer cancel()
 			return l.Release(detached)
@@ -156,6 +160,7 @@ func (l *Leases) Renew(ctx context.Context) error {
 	var held map[string]push.Fence
 	err = l.store.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		held, err = l.take(ctx, tx, wanted, len(peers)+1, dead)
+		fault.Point(fault.RenewingLease)
 		return err
 	})
 	if err != nil {
@@ -201,6 +206,9 @@ func (l *Leases) Release(ctx context.Context) error {
 // is stopped here for longer than its lease, that takeover waits; if its session
 // dies, the transaction does too.
 func fence(ctx context.Context, tx pgx.Tx, f push.Fence) error {
+	if fault.Off(fault.Fence) {
+		return nil
+	}
 	const q = `select 1 from pushwatch.lease where name = $1::text and token = $2::bigint for key share`
 	var one int
 	err := tx.QueryRow(ctx, q, f.Lease, f.Token).Scan(&one)

@@ -10,6 +10,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/migrations"
 )
 
@@ -71,7 +72,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	// server ends that transaction, and the next process goes on with the first
 	// migration that did not commit: each is one transaction with its version row.
 	err := s.attempt(ctx, `begin`, func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock($1::bigint)`, int64(migrationLock)); err != nil {
+		const lock = `select pg_catalog.pg_advisory_xact_lock($1::bigint) where $2::boolean`
+		if _, err := tx.Exec(ctx, lock, int64(migrationLock), !fault.Off(fault.MigrationLock)); err != nil {
 			return fmt.Errorf("wait for another process that migrates: %w", err)
 		}
 		if _, err := s.pool.Exec(ctx, `create schema if not exists pushwatch`); err != nil {
@@ -81,7 +83,13 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("prepare migrations: %w", err)
 		}
-		_, err = p.Up(ctx)
+		for err == nil {
+			_, err = p.UpByOne(ctx)
+			fault.Point(fault.Migrating)
+		}
+		if errors.Is(err, goose.ErrNoNextVersion) {
+			err = nil
+		}
 		return errors.Join(err, done())
 	})
 	if err != nil {

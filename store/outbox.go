@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -58,7 +60,11 @@ where o.rejected_class is null and o.bucket = any($1::smallint[])
                     and e.push_operation_key = o.push_operation_key and e.version < o.version)
 order by o.id
 limit $2::integer`
-	rows, err := o.store.pool.Query(ctx, q, owned, max)
+	if fault.Off(fault.BoundedBatch) {
+		max = math.MaxInt32
+	}
+	rows, err := o.store.pool.Query(ctx, without(fault.StateReader, "where o.rejected_class",
+		"where o.xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint and o.rejected_class", q), owned, max)
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", err)
 	}
@@ -72,6 +78,12 @@ limit $2::integer`
 // owned returns the buckets that are leased to this process now.
 func (o *Outbox) owned() ([]int16, error) {
 	held := o.leases.Held(o.names...)
+	if fault.Off(fault.BucketLease) {
+		held = held[:0:0]
+		for _, name := range o.names {
+			held = append(held, push.Fence{Lease: name})
+		}
+	}
 	owned := make([]int16, len(held))
 	for i, fence := range held {
 		if _, err := fmt.Sscanf(strings.TrimPrefix(fence.Lease, "relay/"), "%d", &owned[i]); err != nil {
@@ -162,7 +174,9 @@ on conflict (epoch) do nothing`
 		if _, err := tx.Exec(ctx, stream, epochs); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, q, companies, keys, versions, sequences, epochs, leases, held).Scan(&n)
+		err := tx.QueryRow(ctx, q, companies, keys, versions, sequences, epochs, leases, held).Scan(&n)
+		fault.Point(fault.CommittingSent)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("record %d published events: %w", len(sent), err)

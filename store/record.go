@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -92,11 +93,16 @@ func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error
 			}
 		}
 		recorded.Finished = r.Walk != nil && (r.Finish == push.Done || r.Finish == push.IfKnown && before.all)
-		return advance(ctx, tx, r, recorded.Finished)
+		if err := advance(ctx, tx, r, recorded.Finished); err != nil {
+			return err
+		}
+		fault.Point(fault.BeforeCommit)
+		return nil
 	})
 	if err != nil {
 		return push.Recorded{}, err
 	}
+	fault.Point(fault.AfterCommit)
 	return recorded, nil
 }
 
@@ -141,7 +147,7 @@ where o.company_id = $1::text and o.push_operation_key = any($2::text[])`
 	result := known{all: true}
 	for _, op := range operations {
 		had, ok := stored[op.Key]
-		result.all = result.all && ok && had.before
+		result.all = result.all && ok && (had.before || fault.Off(fault.UnfinishedWalk))
 		if !ok || had.disputed || r.Page.Source == push.FromGet || !bytes.Equal(had.fingerprint, op.Fingerprint()) {
 			result.differs = append(result.differs, op)
 		}

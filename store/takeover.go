@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -184,7 +185,8 @@ update pushwatch.lease l
 set holder = $2::text, token = l.token + 1, expires_at = pg_catalog.clock_timestamp() + $3::interval
 from free where l.name = free.name
 returning l.name, l.token`
-	rows, err := tx.Query(ctx, q, names, string(l.holder), leaseTerm, dead, most)
+	rows, err := tx.Query(ctx, without(fault.Takeover, "or expires_at < pg_catalog.clock_timestamp() or holder = any($4::text[])",
+		"or false and holder = any($4::text[])", q), names, string(l.holder), leaseTerm, dead, most)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/pushwatch/pushwatch/codat/codatsim"
 	"github.com/pushwatch/pushwatch/internal/audit"
 	"github.com/pushwatch/pushwatch/internal/embedded"
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/publisher"
 	"github.com/pushwatch/pushwatch/store"
 	"github.com/pushwatch/pushwatch/store/storetest"
@@ -57,8 +58,8 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 // kills of a daemon whose relay leaves the expected sequence out. The stream's own
 // deduplication is 100 ms in both tests, so it alone saves nobody.
 func TestKillsWithoutTheExpectedSequenceDuplicate(t *testing.T) {
-	w := newWorld(t, codatsim.Config{}, "-tags", "mutant_nocas")
-	report, last := w.killAndAudit(t, kills)
+	w := newWorld(t, codatsim.Config{}, "-tags", "faults")
+	report, last := w.killAndAudit(t, kills, "FAULTS_OFF="+fault.ExpectedSequence)
 	require.NoError(t, last.Process.Kill())
 	_ = last.Wait()
 	t.Logf("%d kills without the expected sequence: %s", kills, report)
@@ -67,16 +68,16 @@ func TestKillsWithoutTheExpectedSequenceDuplicate(t *testing.T) {
 
 // killAndAudit kills the daemon n times, leaves the next one in peace for at most
 // a minute, and returns what an audit finds then, with the daemon that still runs.
-func (w *world) killAndAudit(t *testing.T, n int) (report audit.Report, last *exec.Cmd) {
+func (w *world) killAndAudit(t *testing.T, n int, environ ...string) (report audit.Report, last *exec.Cmd) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range n {
 		life := time.Duration(100+random.IntN(500)) * time.Millisecond
-		cmd := w.daemon(t)
+		cmd := w.daemon(t, environ...)
 		timer := time.AfterFunc(life, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		timer.Stop()
 	}
-	last = w.daemon(t)
+	last = w.daemon(t, environ...)
 	w.sim.Freeze()
 	return w.settled(t), last
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 // orphanSilence is how long an orphan may say nothing before it is ended.
@@ -27,7 +29,7 @@ type pidFile struct {
 // or does not answer is ended, so that a new one can start.
 func (p *Postgres) adopt(ctx context.Context) (bool, error) {
 	found, ok := readPIDFile(p.cluster)
-	if !ok {
+	if !ok || fault.Off(fault.Orphans) {
 		return false, nil
 	}
 	process, err := os.FindProcess(found.pid)

@@ -60,13 +60,14 @@ func goList(t *testing.T) []listed {
 var siblings = map[string][]string{
 	"push":              {},
 	"event":             {"push"},
-	"codat":             {"push"},
+	"codat":             {"push", "internal/fault"},
 	"codat/codatsim":    {}, // a second reading of the API
-	"poller":            {"push"},
-	"store":             {"push", "event", "migrations"},
-	"publisher":         {"push", "event"},
+	"poller":            {"push", "internal/fault"},
+	"store":             {"push", "event", "migrations", "internal/fault"},
+	"publisher":         {"push", "event", "internal/fault"},
 	"migrations":        {},
-	"internal/embedded": {},
+	"internal/embedded": {"internal/fault"},
+	"internal/fault":    {},
 }
 
 // leaves import nothing but the standard library and what siblings says.
