@@ -19,13 +19,13 @@ func (b *batch) adopt(ctx context.Context, p *event.Pending, v verdict) error {
 		b.reject(ctx, p, classForeignInstance, v.detail)
 		return nil
 	}
-	there, err := b.stream.history(ctx, p.Filter)
+	there, err := inherited(ctx, b.stream, p.Filter)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	adopted, err := b.archive.Adopt(ctx, operationOf(p), b.known.epoch, there)
+	adopted, err := b.archive.Adopt(ctx, operationOf(p), b.known.Epoch, there)
 	switch {
 	case err != nil:
 		return err
@@ -42,12 +42,12 @@ func (b *batch) adopt(ctx context.Context, p *event.Pending, v verdict) error {
 	return nil
 }
 
-// history returns every message of filter, in order, decoded; none of them when one
+// inherited returns every message of filter, in order, decoded; none of them when one
 // is no event: somebody else published here, and what there is is no history.
-func (s *Stream) history(ctx context.Context, filter string) ([]event.Foreign, error) {
+func inherited(ctx context.Context, s Stream, filter string) ([]event.Foreign, error) {
 	var all []event.Foreign
 	for from := uint64(1); ; {
-		msg, err := get(ctx, s.nc, s.want.Name, getRequest{Next: filter, Sequence: from})
+		msg, err := s.Get(ctx, Query{Next: filter, Sequence: from})
 		if err != nil || msg == nil {
 			return all, err
 		}

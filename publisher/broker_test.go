@@ -89,7 +89,7 @@ func streamConfig() StreamConfig {
 	return StreamConfig{Name: "CODAT_PUSH", SubjectPrefix: prefix, Manage: ManageCreate, MaxAge: 720 * time.Hour}
 }
 
-func ensure(t *testing.T, nc *nats.Conn) *Stream {
+func ensure(t *testing.T, nc *nats.Conn) *JetStream {
 	s, warnings, err := EnsureStream(t.Context(), nc, streamConfig())
 	require.NoError(t, err)
 	require.Empty(t, warnings)

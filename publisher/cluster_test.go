@@ -88,7 +88,7 @@ func TestOnAClusterLostAcknowledgementsAndRacingRelaysDuplicateNothing(t *testin
 // collide publishes the same new events over two nodes at the same moment: each
 // is stored by one of them at most, and to the other nothing is proven.
 func collide(t *testing.T, nodes []*broker, c StreamConfig, o *outbox) {
-	var streams [2]*Stream
+	var streams [2]*JetStream
 	for i := range streams {
 		s, _, err := EnsureStream(t.Context(), dial(t, nodes[i+1].url()), c)
 		require.NoError(t, err)
@@ -105,7 +105,7 @@ func collide(t *testing.T, nodes []*broker, c StreamConfig, o *outbox) {
 	var answers [2][]answer
 	var wg sync.WaitGroup
 	for i, s := range streams {
-		wg.Go(func() { answers[i] = s.publish(attempts, true, 5*time.Second) })
+		wg.Go(func() { answers[i] = publish(s, c.Name, attempts, true, 5*time.Second) })
 	}
 	wg.Wait()
 	for i := range attempts {

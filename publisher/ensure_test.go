@@ -130,7 +130,7 @@ func TestAStreamThatWouldBreakTheGuaranteesIsRefusedAndLeftAlone(t *testing.T) {
 				assert.Contains(t, err.Error(), c.command)
 				assert.NotContains(t, err.Error(), "\n")
 			}
-			s := &Stream{nc: nc, js: js, want: streamConfig().wanted()}
+			s := &JetStream{nc: nc, js: js, want: streamConfig().wanted()}
 			is, err := s.config(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, made.CachedInfo().Config, is, "changed without being told to")

@@ -24,14 +24,14 @@ type audited struct {
 // due reports whether there is a reason for an audit.
 func (r *Relay) due() bool {
 	return r.suspect || r.audited.at.IsZero() || r.now().Sub(r.audited.at) >= r.auditEvery ||
-		r.stream.nc.Stats().Reconnects != r.audited.reconnects
+		r.stream.Reconnects() != r.audited.reconnects
 }
 
 // shrunk reports whether a stream holds less than before, as after a purge or
 // an older copy of its store; also after messages left by their age, for which
 // the audit makes allowance.
-func shrunk(was, is identity) bool {
-	return is.state.LastSeq < was.state.LastSeq || is.state.Msgs < was.state.Msgs
+func shrunk(was, is Identity) bool {
+	return is.State.LastSeq < was.State.LastSeq || is.State.Msgs < was.State.Msgs
 }
 
 // audit compares the tail of the stream with what is recorded of it, when there
@@ -47,11 +47,11 @@ func (b *batch) audit(ctx context.Context) error {
 	if b.archive == nil || !b.due() || fault.Off(fault.TailAudit) {
 		return nil
 	}
-	now := audited{at: b.now(), reconnects: b.stream.nc.Stats().Reconnects}
+	now := audited{at: b.now(), reconnects: b.stream.Reconnects()}
 	if err := b.identify(ctx); err != nil {
 		return err
 	}
-	since := kept(now.at, b.known.config.MaxAge)
+	since := kept(now.at, b.known.Config.MaxAge)
 	tail, err := b.newest(ctx, since)
 	if err != nil {
 		return err
@@ -65,8 +65,8 @@ func (b *batch) audit(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.older, err = b.stream.older(ctx, b.instance); err != nil {
-		return b.stream.withRemedy(err)
+	if b.older, err = older(ctx, b.stream, b.known.Events, b.instance); err != nil {
+		return err
 	}
 	b.audited, b.suspect = now, false
 	return nil
@@ -107,7 +107,7 @@ func (b *batch) heal(ctx context.Context, since time.Time) error {
 	}
 	if requeued > 0 {
 		b.log.ErrorContext(ctx, "the stream has lost events that it had acknowledged; they are published again",
-			"stream", b.stream.Name(), "epoch", b.known.epoch, "requeued", requeued)
+			"stream", b.known.Config.Name, "epoch", b.known.Epoch, "requeued", requeued)
 	}
 	return nil
 }
@@ -142,7 +142,7 @@ func (b *batch) healPage(ctx context.Context, page []event.Kept, since time.Time
 // at the recorded sequence. Nothing is published here during an audit, so what is
 // beyond the last sequence needs no question.
 func (b *batch) missing(ctx context.Context, rows []event.Kept) ([]event.Kept, error) {
-	state := b.known.state
+	state := b.known.State
 	gone := make([]bool, len(rows))
 	err := inParallel(ctx, len(rows), func(ctx context.Context, i int) error {
 		sequence := rows[i].Sequence
@@ -150,12 +150,12 @@ func (b *batch) missing(ctx context.Context, rows []event.Kept) ([]event.Kept, e
 			gone[i] = true
 			return nil
 		}
-		msg, err := get(ctx, b.stream.nc, b.stream.Name(), getRequest{Sequence: sequence})
+		msg, err := b.stream.Get(ctx, Query{Sequence: sequence})
 		gone[i] = err == nil && (msg == nil || msg.ID != rows[i].ID)
 		return err
 	})
 	if err != nil {
-		return nil, b.stream.withRemedy(err)
+		return nil, err
 	}
 	var missing []event.Kept
 	for i, row := range rows {
@@ -183,11 +183,11 @@ func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, e
 	}
 	lasts := make([]*StoredMessage, len(order))
 	err := inParallel(ctx, len(order), func(ctx context.Context, i int) (err error) {
-		lasts[i], err = b.stream.last(ctx, highest[order[i]].Filter)
+		lasts[i], err = last(ctx, b.stream, highest[order[i]].Filter)
 		return err
 	})
 	if err != nil {
-		return nil, b.stream.withRemedy(err)
+		return nil, err
 	}
 	var lost []event.Lost
 	for i, op := range order {

@@ -6,11 +6,11 @@ import (
 	"github.com/pushwatch/pushwatch/event"
 )
 
-// older reports whether the stream begins with an event that another database
-// made, so that an earlier one published here: the fresh one began later. Once
+// older reports whether the first of the stream's events was made by another
+// database, so that an earlier one published here: the fresh one began later. Once
 // max_age has taken those events there is nothing left to take over.
-func (s *Stream) older(ctx context.Context, instance string) (bool, error) {
-	first, err := get(ctx, s.nc, s.want.Name, getRequest{Next: s.want.Subjects[0], Sequence: 1})
+func older(ctx context.Context, s Stream, events, instance string) (bool, error) {
+	first, err := s.Get(ctx, Query{Next: events, Sequence: 1})
 	if err != nil || first == nil {
 		return false, err
 	}
@@ -28,7 +28,7 @@ func (b *batch) inherit(ctx context.Context) error {
 	if b.heirs == nil || b.archive == nil || !b.older {
 		return nil
 	}
-	if b.known.epoch == "" {
+	if b.known.Epoch == "" {
 		if err := b.identify(ctx); err != nil {
 			return err
 		}
@@ -39,11 +39,11 @@ func (b *batch) inherit(ctx context.Context) error {
 	}
 	histories := make([][]event.Foreign, len(heirs))
 	err = inParallel(ctx, len(heirs), func(ctx context.Context, i int) (err error) {
-		histories[i], err = b.stream.history(ctx, heirs[i].Filter)
+		histories[i], err = inherited(ctx, b.stream, heirs[i].Filter)
 		return err
 	})
 	if err != nil {
-		return b.stream.withRemedy(err)
+		return err
 	}
 	var settled []event.Heir
 	for i, h := range heirs {
@@ -70,7 +70,7 @@ func (b *batch) nextHeirs(ctx context.Context) ([]event.Heir, error) {
 func (b *batch) takeOver(ctx context.Context, h event.Heir, there []event.Foreign) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	adopted, err := b.archive.Adopt(ctx, h.Operation, b.known.epoch, there)
+	adopted, err := b.archive.Adopt(ctx, h.Operation, b.known.Epoch, there)
 	if adopted {
 		b.result.Adopted++
 		b.Metrics.adopted.Inc()

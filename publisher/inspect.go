@@ -18,7 +18,7 @@ func Inspect(ctx context.Context, nc *nats.Conn, c StreamConfig) (there bool, wa
 	if err != nil {
 		return false, nil, fmt.Errorf("stream %s: %w", c.Name, err)
 	}
-	s := &Stream{nc: nc, js: js, want: c.wanted()}
+	s := &JetStream{nc: nc, js: js, want: c.wanted()}
 	is, err := s.config(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if c.Manage == ManageVerify {

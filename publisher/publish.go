@@ -26,38 +26,71 @@ type attempt struct {
 	err     error // of the attempt before, nil at first
 }
 
-// publish sends at most maxInFlight messages and returns an answer for each, in
-// the order of attempts. It waits for the answers until timeout or until the
-// connection breaks, whichever is first, and is not cut short by anything else:
-// an acknowledgement that is not waited for costs a read-back later.
+// publish sends at most maxInFlight events to the stream of that name and returns
+// what is proven of each, in the order of attempts.
 //
 // True if we crash here: some of the messages are in the stream and nobody knows.
 // They are still pending, are published again, refused by the expected sequence,
 // and found by reading back.
-func (s *Stream) publish(attempts []attempt, cas bool, timeout time.Duration) []answer {
+func publish(s Stream, name string, attempts []attempt, cas bool, timeout time.Duration) []answer {
+	messages := make([]*nats.Msg, len(attempts))
+	for i, a := range attempts {
+		messages[i] = a.message(name, cas)
+	}
 	answers := make([]answer, len(attempts))
+	for i, reply := range s.Publish(messages, timeout) {
+		if reply.Err != nil {
+			answers[i] = unsent(reply.Err)
+		} else {
+			answers[i] = classify(name, reply.Msg)
+		}
+	}
+	return answers
+}
+
+// message returns the message of an attempt.
+func (a attempt) message(stream string, cas bool) *nats.Msg {
+	header := make(nats.Header, len(a.pending.Header)+4)
+	for name, value := range a.pending.Header {
+		header.Set(name, value)
+	}
+	header.Set(jetstream.MsgIDHeader, a.pending.ID)
+	header.Set(jetstream.ExpectedStreamHeader, stream)
+	if cas {
+		header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(a.after, 10))
+		header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, a.pending.Filter)
+	}
+	return &nats.Msg{Subject: a.pending.Subject, Header: header, Data: a.pending.Data}
+}
+
+// Publish implements [Stream]. It sets where each message is to be answered. It
+// waits for the answers until timeout or until the connection breaks, whichever is
+// first: an acknowledgement that is not waited for costs a read-back later.
+func (s *JetStream) Publish(messages []*nats.Msg, timeout time.Duration) []Reply {
+	answered := make([]Reply, len(messages))
 	fill := func(err error) {
-		for i := range answers {
-			if answers[i].outcome == unclear && answers[i].err == nil {
-				answers[i] = lostAnswer(err)
+		for i := range answered {
+			if answered[i] == (Reply{}) {
+				answered[i].Err = err
 			}
 		}
 	}
 	broken := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer s.nc.RemoveStatusListener(broken)
 	inbox := s.nc.NewInbox() + "."
-	replies := make(chan *nats.Msg, len(attempts))
+	replies := make(chan *nats.Msg, len(messages))
 	sub, err := s.nc.ChanSubscribe(inbox+"*", replies)
 	if err != nil {
 		fill(fmt.Errorf("subscribe to acknowledgements: %w", err))
-		return answers
+		return answered
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // fails only on a closed connection, which has forgotten it
 
 	waiting := 0
-	for i, a := range attempts {
-		if err := s.nc.PublishMsg(s.message(a, inbox+strconv.Itoa(i), cas)); err != nil {
-			answers[i] = unsent(err)
+	for i, msg := range messages {
+		msg.Reply = inbox + strconv.Itoa(i)
+		if err := s.nc.PublishMsg(msg); err != nil {
+			answered[i].Err = err
 			continue
 		}
 		waiting++
@@ -69,33 +102,21 @@ func (s *Stream) publish(attempts []attempt, cas bool, timeout time.Duration) []
 		select {
 		case msg := <-replies:
 			i, err := strconv.Atoi(strings.TrimPrefix(msg.Subject, inbox))
-			if err != nil || i < 0 || i >= len(answers) || answers[i].outcome != unclear || answers[i].err != nil {
+			if err != nil || i < 0 || i >= len(answered) || answered[i] != (Reply{}) {
 				continue // none of ours, or a second answer
 			}
-			answers[i] = classify(s.want.Name, msg)
+			answered[i].Msg = msg
 			waiting--
 		case <-broken:
 			fill(nats.ErrDisconnected)
-			return answers
+			return answered
 		case <-deadline.C:
 			fill(errNoAnswer)
-			return answers
+			return answered
 		}
 	}
-	return answers
+	return answered
 }
 
-// message returns the message of an attempt, to be answered on reply.
-func (s *Stream) message(a attempt, reply string, cas bool) *nats.Msg {
-	header := make(nats.Header, len(a.pending.Header)+4)
-	for name, value := range a.pending.Header {
-		header.Set(name, value)
-	}
-	header.Set(jetstream.MsgIDHeader, a.pending.ID)
-	header.Set(jetstream.ExpectedStreamHeader, s.want.Name)
-	if cas {
-		header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(a.after, 10))
-		header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, a.pending.Filter)
-	}
-	return &nats.Msg{Subject: a.pending.Subject, Reply: reply, Header: header, Data: a.pending.Data}
-}
+// Reconnects implements [Stream].
+func (s *JetStream) Reconnects() uint64 { return s.nc.Stats().Reconnects }

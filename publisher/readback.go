@@ -10,32 +10,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// StoredMessage is a message as it is in the stream.
-type StoredMessage struct {
-	Sequence uint64
-	Subject  string
-	ID       string // its Nats-Msg-Id; empty when it has none
-	Header   nats.Header
-	Data     []byte
-	Time     time.Time // when the stream stored it
-}
-
-// getRequest asks for one message: the last one of a filter, or the first one of
-// a filter from a sequence on.
-type getRequest struct {
-	Last     string `json:"last_by_subj,omitempty"`
-	Next     string `json:"next_by_subj,omitempty"`
-	Sequence uint64 `json:"seq,omitempty"`
+// Get implements [Stream].
+func (s *JetStream) Get(ctx context.Context, q Query) (*StoredMessage, error) {
+	msg, err := get(ctx, s.nc, s.want.Name, q)
+	return msg, s.withRemedy(err)
 }
 
 // get asks the stream's leader, through the API that only the leader answers.
 // The library's GetMsg would use direct get wherever the stream allows it, which
 // any replica or mirror answers: a stale "nothing there". It returns nil when
 // there is no such message.
-func get(ctx context.Context, nc *nats.Conn, stream string, request getRequest) (*StoredMessage, error) {
+func get(ctx context.Context, nc *nats.Conn, stream string, q Query) (*StoredMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	body, err := json.Marshal(request)
+	body, err := json.Marshal(q)
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
@@ -78,15 +66,15 @@ func get(ctx context.Context, nc *nats.Conn, stream string, request getRequest) 
 }
 
 // last returns the last message of filter, nil for none.
-func (s *Stream) last(ctx context.Context, filter string) (*StoredMessage, error) {
-	return get(ctx, s.nc, s.want.Name, getRequest{Last: filter})
+func last(ctx context.Context, s Stream, filter string) (*StoredMessage, error) {
+	return s.Get(ctx, Query{Last: filter})
 }
 
 // find returns the sequence of the message with id among those of filter, 0 for
 // none. An operation has a handful of messages, so it walks them.
-func (s *Stream) find(ctx context.Context, filter, id string) (uint64, error) {
+func find(ctx context.Context, s Stream, filter, id string) (uint64, error) {
 	for from := uint64(1); ; {
-		msg, err := get(ctx, s.nc, s.want.Name, getRequest{Next: filter, Sequence: from})
+		msg, err := s.Get(ctx, Query{Next: filter, Sequence: from})
 		switch {
 		case err != nil:
 			return 0, err
@@ -105,10 +93,10 @@ const readers = 16
 
 // lasts returns the last message of the operation of each attempt, nil for none,
 // or the first error. No goroutine outlives the call.
-func (s *Stream) lasts(ctx context.Context, attempts []attempt) ([]*StoredMessage, error) {
+func lasts(ctx context.Context, s Stream, attempts []attempt) ([]*StoredMessage, error) {
 	messages := make([]*StoredMessage, len(attempts))
 	err := inParallel(ctx, len(attempts), func(ctx context.Context, i int) (err error) {
-		messages[i], err = s.last(ctx, attempts[i].pending.Filter)
+		messages[i], err = last(ctx, s, attempts[i].pending.Filter)
 		return err
 	})
 	if err != nil {
@@ -126,13 +114,13 @@ func ReadAll(ctx context.Context, nc *nats.Conn, stream string, fn func(StoredMe
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	s := &Stream{nc: nc, js: js, want: jetstream.StreamConfig{Name: stream}}
+	s := &JetStream{nc: nc, js: js, want: jetstream.StreamConfig{Name: stream}}
 	info, err := s.info(ctx)
 	if err != nil {
 		return err
 	}
 	for from := uint64(1); from <= info.State.LastSeq; {
-		msg, err := get(ctx, nc, stream, getRequest{Next: ">", Sequence: from})
+		msg, err := get(ctx, nc, stream, Query{Next: ">", Sequence: from})
 		if err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func TestReadingStepsOverGaps(t *testing.T) {
 	require.NoError(t, err)
 	o := newOutbox()
 	o.fill(5, 1)
-	s := &Stream{nc: nc, js: api(t, nc), want: c}
+	s := &JetStream{nc: nc, js: api(t, nc), want: c}
 	drain(t, newRelay(t, s, o), o)
 	for _, sequence := range []uint64{1, 3, 5} {
 		require.NoError(t, stream.DeleteMsg(t.Context(), sequence))
@@ -83,18 +83,18 @@ func TestTheLastMessageOfAFilterIsThatOfTheOperation(t *testing.T) {
 	nc := dial(t, startBroker(t).url())
 	s, o := ensure(t, nc), newOutbox()
 	o.add("company", "key", "pending")
-	last := o.add("company", "key", "success")
+	newest := o.add("company", "key", "success")
 	o.add("company", "key.other", "pending")
 	o.add("company2", "key", "pending")
 	drain(t, newRelay(t, s, o), o)
 
-	m, err := s.last(t.Context(), last.Filter)
+	m, err := last(t.Context(), s, newest.Filter)
 
 	require.NoError(t, err)
 	require.NotNil(t, m)
-	assert.Equal(t, last.ID, m.ID)
-	assert.Equal(t, last.sequence, m.Sequence)
-	m, err = s.last(t.Context(), "codat.push.company.invoices.nothing.*")
+	assert.Equal(t, newest.ID, m.ID)
+	assert.Equal(t, newest.sequence, m.Sequence)
+	m, err = last(t.Context(), s, "codat.push.company.invoices.nothing.*")
 	require.NoError(t, err)
 	assert.Nil(t, m)
 }

@@ -65,7 +65,7 @@ type Inheritance interface {
 
 // Config is what a relay works with.
 type Config struct {
-	Stream     *Stream
+	Stream     Stream
 	Outbox     Outbox
 	Archive    Archive          // nil: neither audits nor adoption
 	Heirs      Inheritance      // nil: operations without a version are not looked for in the stream
@@ -89,7 +89,7 @@ const (
 type Relay struct {
 	Metrics *Metrics // to be registered by the program
 
-	stream     *Stream
+	stream     Stream
 	outbox     Outbox
 	archive    Archive
 	heirs      Inheritance
@@ -104,7 +104,7 @@ type Relay struct {
 	wake       chan struct{}
 
 	running sync.Mutex // held by RunOnce; protects the six below
-	known   identity   // of the stream, zero when it must be asked before publishing
+	known   Identity   // of the stream, zero when it must be asked before publishing
 	epoch   string     // last one seen, kept through trouble
 	checked time.Time  // when the stream was last asked
 	audited audited    // the last audit
@@ -171,7 +171,7 @@ func (r *Relay) RunOnce(ctx context.Context) (Result, error) {
 	b := &batch{Relay: r}
 	err := b.run(ctx)
 	if err != nil {
-		r.known = identity{}
+		r.known = Identity{}
 	}
 	return b.result, err
 }
@@ -209,7 +209,7 @@ func (b *batch) run(ctx context.Context) error {
 		}
 		return b.failure
 	}
-	if b.known.epoch == "" {
+	if b.known.Epoch == "" {
 		if err := b.identify(ctx); err != nil {
 			return err
 		}
@@ -282,11 +282,11 @@ func (b *batch) record(ctx context.Context) error {
 	// An acknowledgement does not say which stream of that name it is from. Only
 	// if it was the same one before and after is it known where the events are;
 	// otherwise they stay pending and are looked for.
-	before := b.known.epoch
+	before := b.known.Epoch
 	err := b.identify(ctx)
-	if b.known.epoch != before {
+	if b.known.Epoch != before {
 		if err == nil {
-			err = fmt.Errorf("stream %s was made anew during a batch", b.stream.Name())
+			err = fmt.Errorf("stream %s was made anew during a batch", b.known.Config.Name)
 		}
 		return err
 	}
@@ -314,24 +314,24 @@ func (b *batch) record(ctx context.Context) error {
 // identify asks which stream it is. After an error known is zero unless it is
 // the stream that is wrong.
 func (r *Relay) identify(ctx context.Context) error {
-	known, err := r.stream.identify(ctx)
-	r.suspect = r.suspect || r.known.epoch != "" && shrunk(r.known, known)
+	known, err := r.stream.Identify(ctx)
+	r.suspect = r.suspect || r.known.Epoch != "" && shrunk(r.known, known)
 	r.known = known
-	if known.epoch == "" {
+	if known.Epoch == "" {
 		return err
 	}
 	r.checked = r.now()
-	if r.epoch != "" && r.epoch != known.epoch {
-		r.log.Error("the stream is another one than before: it was deleted and made again", "was", r.epoch, "is", known.epoch)
+	if r.epoch != "" && r.epoch != known.Epoch {
+		r.log.Error("the stream is another one than before: it was deleted and made again", "was", r.epoch, "is", known.Epoch)
 		r.suspect = true
 	}
-	r.epoch = known.epoch
+	r.epoch = known.Epoch
 	return err
 }
 
 // lookAfter notices trouble with the stream while there is nothing to publish.
 func (r *Relay) lookAfter(ctx context.Context) error {
-	if r.known.epoch != "" && r.now().Sub(r.checked) < checkEvery {
+	if r.known.Epoch != "" && r.now().Sub(r.checked) < checkEvery {
 		return nil
 	}
 	return r.identify(ctx)

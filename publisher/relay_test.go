@@ -18,7 +18,7 @@ import (
 	"github.com/pushwatch/pushwatch/event"
 )
 
-func newRelay(t *testing.T, s *Stream, o Outbox, change ...func(*Config)) *Relay {
+func newRelay(t *testing.T, s *JetStream, o Outbox, change ...func(*Config)) *Relay {
 	c := Config{Stream: s, Outbox: o, AckTimeout: 2 * time.Second, Poll: time.Minute}
 	for _, f := range change {
 		f(&c)
@@ -61,11 +61,11 @@ func TestEventsAreInTheStreamOnceAndInOrder(t *testing.T) {
 	assert.Equal(t, Result{Taken: 256, Recorded: 256}, first)
 	drain(t, r, o)
 	o.finished(t, readAll(t, nc))
-	epoch, err := s.Epoch(t.Context())
+	is, err := s.Identify(t.Context())
 	require.NoError(t, err)
-	assert.Regexp(t, `^CODAT_PUSH@20\d\d-.*Z$`, epoch)
+	assert.Regexp(t, `^CODAT_PUSH@20\d\d-.*Z$`, is.Epoch)
 	for _, row := range o.rows {
-		assert.Equal(t, epoch, row.epoch)
+		assert.Equal(t, is.Epoch, row.epoch)
 	}
 	assert.InDelta(t, 900, testutil.ToFloat64(r.Metrics.published), 0)
 	assert.Zero(t, resolved(r, byFound))
@@ -262,7 +262,7 @@ func TestAStreamMadeAnewIsFilledAgainFromTheOutbox(t *testing.T) {
 	o.fill(20, 3)
 	r := newRelay(t, s, o)
 	drain(t, r, o)
-	before, err := s.Epoch(t.Context())
+	before, err := s.Identify(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, api(t, nc).DeleteStream(t.Context(), "CODAT_PUSH"))
 	o.fill(20, 1)
@@ -275,11 +275,11 @@ func TestAStreamMadeAnewIsFilledAgainFromTheOutbox(t *testing.T) {
 	messages := readAll(t, nc)
 	o.finished(t, messages)
 	assert.Len(t, messages, 80)
-	after, err := s.Epoch(t.Context())
+	after, err := s.Identify(t.Context())
 	require.NoError(t, err)
-	assert.NotEqual(t, before, after)
+	assert.NotEqual(t, before.Epoch, after.Epoch)
 	for _, row := range o.rows {
-		assert.Equal(t, after, row.epoch)
+		assert.Equal(t, after.Epoch, row.epoch)
 	}
 	assert.InDelta(t, 20, testutil.ToFloat64(r.Metrics.lost), 0)
 }
@@ -318,9 +318,9 @@ func TestAStreamExchangedDuringABatchIsNotRecordedAsTheOldOne(t *testing.T) {
 	drain(t, r, o)
 	messages := readAll(t, nc)
 	o.check(t, messages)
-	after, err := s.Epoch(t.Context())
+	after, err := s.Identify(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, after, o.row(event.ID(instance, "company", "new", 1)).epoch)
+	assert.Equal(t, after.Epoch, o.row(event.ID(instance, "company", "new", 1)).epoch)
 }
 
 func TestAStreamThatIsMadeUnsafeStopsTheRelay(t *testing.T) {
@@ -350,10 +350,10 @@ func TestAStreamThatIsMadeUnsafeStopsTheRelay(t *testing.T) {
 func TestAConfigurationOutsideItsBoundsIsRefused(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no stream":        {Outbox: newOutbox()},
-		"no outbox":        {Stream: &Stream{}},
-		"batch of 257":     {Stream: &Stream{}, Outbox: newOutbox(), Batch: 257},
-		"negative batch":   {Stream: &Stream{}, Outbox: newOutbox(), Batch: -1},
-		"negative timeout": {Stream: &Stream{}, Outbox: newOutbox(), AckTimeout: -1},
+		"no outbox":        {Stream: &JetStream{}},
+		"batch of 257":     {Stream: &JetStream{}, Outbox: newOutbox(), Batch: 257},
+		"negative batch":   {Stream: &JetStream{}, Outbox: newOutbox(), Batch: -1},
+		"negative timeout": {Stream: &JetStream{}, Outbox: newOutbox(), AckTimeout: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(c)

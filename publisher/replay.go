@@ -43,7 +43,7 @@ type ReplayConfig struct {
 // no message is lost on its way to the stream.
 type Replay struct {
 	config  ReplayConfig
-	stream  *Stream
+	stream  Stream
 	is      jetstream.StreamConfig
 	timeout time.Duration // for the answers to one batch
 	give    time.Duration // up when nothing goes forward for so long
@@ -180,7 +180,7 @@ func (r *Replay) round(ctx context.Context, open *[]attempt, again bool, result 
 	}
 	result.Already += int64(len(*open) - len(absent))
 	*open = nil
-	for i, answer := range r.stream.publish(absent, r.cas, r.timeout) {
+	for i, answer := range publish(r.stream, r.is.Name, absent, r.cas, r.timeout) {
 		switch answer.outcome {
 		case stored:
 			result.Published++
@@ -205,7 +205,7 @@ func (r *Replay) round(ctx context.Context, open *[]attempt, again bool, result 
 // its last one tells. Behind another replay's, the event's own id is looked for,
 // but for the first time of a replay that is new.
 func (r *Replay) absent(ctx context.Context, attempts []attempt, again bool) ([]attempt, error) {
-	lasts, err := r.stream.lasts(ctx, attempts)
+	lasts, err := lasts(ctx, r.stream, attempts)
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +239,6 @@ func (r *Replay) holds(ctx context.Context, p *event.Pending, last *StoredMessag
 	if !again {
 		return false, nil
 	}
-	sequence, err := r.stream.find(ctx, p.Filter, p.ID)
+	sequence, err := find(ctx, r.stream, p.Filter, p.ID)
 	return sequence > 0, err
 }

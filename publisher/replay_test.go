@@ -137,7 +137,7 @@ func TestAMessageThatIsLateIsRefusedByTheExpectedSequence(t *testing.T) {
 		_, err = openReplay(t, b.url(), ReplayConfig{Resumed: true}).Run(t.Context(), historyOf(t, 5, 1))
 		require.NoError(t, err)
 		pastWindow(t)
-		for _, answer := range late.stream.publish(absent, cas, replayTimeout) {
+		for _, answer := range publish(late.stream, late.is.Name, absent, cas, replayTimeout) {
 			assert.Equal(t, !cas, answer.outcome == stored)
 		}
 		assert.Len(t, readAll(t, dial(t, b.url())), map[bool]int{true: 5, false: 10}[cas])

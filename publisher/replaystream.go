@@ -52,7 +52,7 @@ func OpenReplay(ctx context.Context, nc *nats.Conn, c ReplayConfig) (*Replay, er
 	if err != nil {
 		return nil, err
 	}
-	r := &Replay{config: c, is: is, stream: &Stream{nc: nc, js: js, want: jetstream.StreamConfig{Name: is.Name}},
+	r := &Replay{config: c, is: is, stream: &JetStream{nc: nc, js: js, want: is},
 		timeout: replayTimeout, give: replayPatience, cas: true, look: true}
 	return r, r.verify()
 }
@@ -91,16 +91,18 @@ func replayCommand(prefix string) string {
 // verify refuses a stream that says nothing of what it took, or says it of other
 // subjects.
 func (r *Replay) verify() error {
-	move := "name another prefix, or move the stream away"
+	var bad Difference
 	switch {
 	case r.is.NoAck:
-		return r.stream.mismatch(move, Difference{Field: "no_ack", Is: "true", Should: "false"})
+		bad = Difference{Field: "no_ack", Is: "true", Should: "false"}
 	case r.is.Sealed:
-		return r.stream.mismatch(move, Difference{Field: "sealed", Is: "true", Should: "false"})
+		bad = Difference{Field: "sealed", Is: "true", Should: "false"}
 	case r.is.SubjectTransform != nil:
-		return r.stream.mismatch(move, Difference{Field: "subject_transform", Is: "set", Should: "absent"})
+		bad = Difference{Field: "subject_transform", Is: "set", Should: "absent"}
+	default:
+		return nil
 	}
-	return nil
+	return &MismatchError{Stream: r.is.Name, Differences: []Difference{bad}, Remedy: "name another prefix, or move the stream away"}
 }
 
 // Stream returns the name of the stream that the replay goes to.

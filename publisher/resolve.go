@@ -19,7 +19,7 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 			small = append(small, a)
 		}
 	}
-	for i, answer := range b.stream.publish(small, b.cas, b.ackTimeout) {
+	for i, answer := range publish(b.stream, b.known.Config.Name, small, b.cas, b.ackTimeout) {
 		a := small[i]
 		a.err = answer.err
 		switch answer.outcome {
@@ -31,7 +31,7 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 			if fault.Off(fault.FullIsWaiting) {
 				b.reject(ctx, a.pending, "full", a.err.Error())
 			}
-			b.fail(fmt.Errorf("stream %s has no room: %w; %s", b.stream.Name(), a.err, roomCommand(b.known.config, a.err.Error())))
+			b.fail(fmt.Errorf("stream %s has no room: %w; %s", b.known.Config.Name, a.err, roomCommand(b.known.Config, a.err.Error())))
 		case unpublishable:
 			b.reject(ctx, a.pending, answer.class, a.err.Error())
 		case refused:
@@ -54,14 +54,14 @@ func (b *batch) resolve(ctx context.Context, attempts []attempt) ([]attempt, err
 	if fault.Off(fault.ReadBack) {
 		return attempts, nil
 	}
-	lasts, err := b.stream.lasts(ctx, attempts)
+	lasts, err := lasts(ctx, b.stream, attempts)
 	if err != nil {
-		return nil, fmt.Errorf("resolve %d events (%w): %w", len(attempts), attempts[0].err, b.stream.withRemedy(err))
+		return nil, fmt.Errorf("resolve %d events (%w): %w", len(attempts), attempts[0].err, err)
 	}
 	var again []attempt
 	now := b.now()
 	for i, a := range attempts {
-		v := decide(*a.pending, lasts[i], now, b.known.config.MaxAge)
+		v := decide(*a.pending, lasts[i], now, b.known.Config.MaxAge)
 		if v.action == search {
 			if v, err = b.search(ctx, a.pending, v); err != nil {
 				return nil, err
@@ -96,7 +96,7 @@ func (b *batch) resolve(ctx context.Context, attempts []attempt) ([]attempt, err
 
 // search looks for an event behind which a later one of its operation stands.
 func (b *batch) search(ctx context.Context, p *event.Pending, later verdict) (verdict, error) {
-	sequence, err := b.stream.find(ctx, p.Filter, p.ID)
+	sequence, err := find(ctx, b.stream, p.Filter, p.ID)
 	switch {
 	case err != nil:
 		return verdict{}, err
@@ -117,7 +117,7 @@ func (b *batch) requeue(ctx context.Context, p *event.Pending, v verdict) int {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
 	lost := event.Lost{Operation: operationOf(p), Above: v.above}
-	n, err := b.outbox.Requeue(ctx, []event.Lost{lost}, kept(b.now(), b.known.config.MaxAge))
+	n, err := b.outbox.Requeue(ctx, []event.Lost{lost}, kept(b.now(), b.known.Config.MaxAge))
 	if err != nil {
 		b.fail(err)
 		return 1

@@ -37,7 +37,7 @@ func Tail(ctx context.Context, nc *nats.Conn, c TailConfig, fn func(StoredMessag
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", c.Stream, err)
 	}
-	t := &tail{TailConfig: c, js: js, stream: &Stream{nc: nc, js: js, want: jetstream.StreamConfig{Name: c.Stream}}, fn: fn}
+	t := &tail{TailConfig: c, js: js, stream: &JetStream{nc: nc, js: js, want: jetstream.StreamConfig{Name: c.Stream}}, fn: fn}
 	info, err := t.stream.info(ctx)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (e *stoppedError) Error() string { return e.err.Error() }
 type tail struct {
 	TailConfig
 	js     jetstream.JetStream
-	stream *Stream
+	stream *JetStream
 	fn     func(StoredMessage) error
 	made   time.Time // the stream
 	next   uint64    // sequence to go on at; 0: by Since

@@ -28,6 +28,7 @@ var (
 	_ publisher.Outbox      = (*store.Outbox)(nil)
 	_ publisher.Archive     = (*store.Outbox)(nil)
 	_ publisher.Inheritance = (*store.Outbox)(nil)
+	_ publisher.Stream      = (*publisher.JetStream)(nil)
 )
 
 const (
@@ -128,7 +129,7 @@ func dial(ctx context.Context, config publisher.DialConfig) (*nats.Conn, error) 
 	return nc, err
 }
 
-func (d *daemon) wire(ctx context.Context, stream *publisher.Stream) (err error) {
+func (d *daemon) wire(ctx context.Context, stream *publisher.JetStream) (err error) {
 	s := d.settings
 	d.leases = d.store.Leases(store.NewHolder(), s.log)
 	d.fleet = d.store.Fleet(d.leases)

@@ -64,7 +64,7 @@ type healing struct {
 	store   *store.Store
 	company push.Company
 	outbox  *store.Outbox
-	stream  *publisher.Stream
+	stream  *publisher.JetStream
 	relay   *publisher.Relay
 	ahead   time.Duration // of the relay's clock
 }
