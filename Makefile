@@ -21,6 +21,10 @@ build: ## build bin/pushwatch
 test: postgres ## run the whole test suite, against a PostgreSQL and a NATS server of its own
 	$(GO) test $(TEST_FLAGS) ./...
 
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZ_FOR=10m; what it finds stays below testdata/fuzz
+	@sh scripts/fuzz.sh $(or $(FUZZ_FOR),10m)
+
 .PHONY: demo
 demo: postgres build ## run everything on this machine until Ctrl-C, or for DEMO_FOR=30s
 	@bin/pushwatch demo $(if $(DEMO_FOR),--for $(DEMO_FOR))

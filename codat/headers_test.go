@@ -112,19 +112,3 @@ func TestServerAhead(t *testing.T) {
 		assert.Equal(t, c.want, serverAhead(c.date, c.started, c.finished), c.name)
 	}
 }
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "0", "120", "-5", "1.5", "99999999999", "99999999999999999999", "Tue, 24 Nov 2026 12:02:00 GMT",
-		"Tuesday, 24-Nov-26 12:01:30 GMT", "Tue Nov 24 12:01:30 2026", "2026-11-24T12:02:00Z", "soon", "\x00", " 7 "} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, header string) {
-		wait, ok := retryAfter(header, noon)
-		if wait < 0 || wait > 24*time.Hour || !ok && wait != 0 {
-			t.Fatalf("%q gives %v, %v", header, wait, ok)
-		}
-		if both, okBoth := largestRetryAfter([]string{header, "60"}, noon); !okBoth || both < time.Minute || both < wait {
-			t.Fatalf("%q beside 60 gives %v", header, both)
-		}
-	})
-}

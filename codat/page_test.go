@@ -2,12 +2,10 @@ package codat
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -153,82 +151,6 @@ func TestTheExamplePageIsReadWhole(t *testing.T) {
 	}, result.page.Operations[1])
 	assert.Equal(t, linkNext, result.more)
 }
-
-func FuzzDecodePage(f *testing.F) {
-	f.Add(examplePage(2))
-	f.Add([]byte(`{"results":[null,7,"x",[],{},{"pushOperationKey":"k","status":"Pending"}],"pageSize":40}`))
-	f.Add([]byte("\xEF\xBB\xBF" + `{"results":[{"pushOperationKey":"k\u0000","status":"a","STATUS":"b"}]}`))
-	f.Add([]byte(`{"results":[{"pushOperationKey":"k\ud800","status":"\ud83d\ude00","requestedOnUtc":1679419078,"statusCode":1e400}]}`))
-	f.Add([]byte(`{"results":[` + strings.Repeat(`{"a":`, 70) + `1` + strings.Repeat(`}`, 70) + `]}`))
-	f.Add([]byte(`{"results":[{"validation":{"errors":[{"message":"\ufffd"}]},"changes":[{"recordRef":{}}]}],"_links":{"next":null}}`))
-	f.Add([]byte(`{"results":[}`))
-	f.Add([]byte(`{"\u`))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var result listing
-		d := decoder{companyID: company, lookedAt: noon}
-		reason, ok := decodePage(body, d, &result)
-		if !ok {
-			if strings.ContainsFunc(reason, func(r rune) bool { return r < ' ' || r > '~' }) {
-				t.Fatalf("reason %q", reason)
-			}
-			return
-		}
-		page := result.page
-		if result.items != len(page.Operations)+len(page.Quarantined) || result.items > maxItems {
-			t.Fatalf("%d items became %d operations and %d others", result.items, len(page.Operations), len(page.Quarantined))
-		}
-		if size := result.granted(100); size < 1 || size > maxItems {
-			t.Fatalf("granted %d for %d items", size, result.items)
-		}
-		tooDeep := false
-		for _, aside := range page.Quarantined {
-			tooDeep = tooDeep || aside.Class == TooDeep
-			if len(aside.Hash) != 32 || len(aside.Body) > 64<<10 || !clean(aside.Body) || !clean(aside.Key) || aside.Class == Undecodable {
-				t.Fatalf("quarantined %+v", aside)
-			}
-		}
-		if !tooDeep && !json.Valid(withoutBOM(body)) {
-			t.Fatalf("a page was read from what is not JSON: %q", body)
-		}
-		for _, op := range page.Operations {
-			checkOperation(t, op)
-		}
-		var again listing
-		if _, ok := decodePage(body, d, &again); !ok || fmt.Sprintf("%+v", again) == "" || len(again.page.Operations) != len(page.Operations) {
-			t.Fatal("the same body reads differently")
-		}
-		for i, op := range page.Operations {
-			if !bytes.Equal(op.Fingerprint(), again.page.Operations[i].Fingerprint()) {
-				t.Fatal("the same record has two fingerprints")
-			}
-		}
-	})
-}
-
-func checkOperation(t *testing.T, op push.Operation) {
-	texts := []string{op.Key, op.ConnectionID, op.DataType, string(op.Status)}
-	for _, text := range texts {
-		if !clean(text) || len(text) > maxID {
-			t.Fatalf("text %q", text)
-		}
-	}
-	if op.ErrorMessage != nil && (!clean(*op.ErrorMessage) || len(*op.ErrorMessage) > maxText+len(cutMark)) {
-		t.Fatal("error message")
-	}
-	if op.CompanyID != company || op.Key == "" || op.Status == "" || op.Status != push.ParseStatus(string(op.Status)) {
-		t.Fatalf("operation %+v", op)
-	}
-	if op.RequestedOn != push.Time(op.RequestedOn) || op.CompletedOn != push.Time(op.CompletedOn) {
-		t.Fatalf("times %v %v", op.RequestedOn, op.CompletedOn)
-	}
-	encoded, err := json.Marshal(op)
-	if err != nil || bytes.Contains(encoded, []byte(`\u0000`)) {
-		t.Fatalf("encoded %q: %v", encoded, err)
-	}
-}
-
-func clean(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 func BenchmarkDecodePage(b *testing.B) {
 	const n = 500

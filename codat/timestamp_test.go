@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-
-	"github.com/pushwatch/pushwatch/push"
 )
 
 func TestParseTime(t *testing.T) {
@@ -83,31 +81,4 @@ func TestParseTime(t *testing.T) {
 			assert.Equal(t, c.want, got, "in every field, so that == holds")
 		})
 	}
-}
-
-func FuzzParseTime(f *testing.F) {
-	for _, seed := range []string{"2023-03-21T17:17:58.9235368Z", "2023-03-21 17:17:58", "2023-03-21T19:17:58+02:00", "2023-03-21T17:17:58+0000",
-		"0001-01-01T00:00:00", "9999-12-31T23:59:59.9999999", "/Date(1679419078923+0200)/", "1679419078", "1679419078923", "2023-02-30T00:00:00Z", ""} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		at, ok := parseTime(text)
-		if !ok {
-			if !at.IsZero() {
-				t.Fatalf("%q is unusable and %v", text, at)
-			}
-			return
-		}
-		if at != push.Time(at) || at.Year() <= 1 || at.Year() >= 9999 {
-			t.Fatalf("%q gives %v, which is not in the normal form", text, at)
-		}
-		again, ok := parseTime(at.Format("2006-01-02T15:04:05.000000Z"))
-		if !ok || again != at {
-			t.Fatalf("%q gives %v, which reads as %v", text, at, again)
-		}
-		// Where Go's own parser knows the text, both must agree.
-		if standard, err := time.Parse(time.RFC3339Nano, text); err == nil && push.Time(standard) != at {
-			t.Fatalf("%q gives %v, Go reads %v", text, at, standard)
-		}
-	})
 }
