@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"time"
 
@@ -34,6 +33,9 @@ const (
 // us in; any other error is one of the configuration. The caller closes the
 // connection.
 func Dial(ctx context.Context, c DialConfig) (*nats.Conn, error) {
+	if err := checkURLs(c.URL); err != nil {
+		return nil, err
+	}
 	if c.CredentialsFile != "" {
 		f, err := os.Open(c.CredentialsFile)
 		if err != nil {
@@ -46,9 +48,6 @@ func Dial(ctx context.Context, c DialConfig) (*nats.Conn, error) {
 		nc, err := nats.Connect(c.URL, options...)
 		if err == nil {
 			return nc, nil
-		}
-		if bad := (*url.Error)(nil); errors.As(err, &bad) {
-			return nil, fmt.Errorf("NATS URL: %w", bad.Err) // without the URL, which may hold a password
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 			return nil, &UnavailableError{Op: "connect to NATS", Err: err}

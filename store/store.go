@@ -78,8 +78,7 @@ func connect(ctx context.Context, config Config) (*Store, error) {
 	}
 	pc, err := pgxpool.ParseConfig(config.URL)
 	if err != nil {
-		// pgx redacts the password in its own text.
-		return nil, &SetupError{Problem: fmt.Sprintf("connection string: %v", err)}
+		return nil, &SetupError{Problem: "connection string: " + unquoted(err)}
 	}
 	pc.MaxConns = 16
 	if config.MaxConns > 0 {
@@ -102,6 +101,17 @@ func connect(ctx context.Context, config Config) (*Store, error) {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	return &Store{config: config, pool: pool}, nil
+}
+
+// unquoted returns what is wrong with a connection string without the string,
+// which the error shows but for what looks like a password in it: in one that
+// cannot be parsed the password may be anything.
+func unquoted(err error) string {
+	var parsing *pgconn.ParseConfigError
+	if errors.As(err, &parsing) {
+		parsing.ConnString = "…"
+	}
+	return err.Error()
 }
 
 func (s *Store) prepare(ctx context.Context) error {

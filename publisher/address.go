@@ -1,0 +1,49 @@
+package publisher
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// checkURLs refuses what is no list of servers. Its errors quote nothing: with a
+// password that should have been percent-encoded, what looks like a host, a port
+// or a path is a part of it, and the client library would ask the network for it.
+func checkURLs(servers string) error {
+	found := 0
+	for server := range strings.SplitSeq(servers, ",") {
+		server = strings.TrimSpace(server)
+		if server == "" {
+			continue // a comma too many, as the library takes it
+		}
+		found++
+		if err := checkURL(server); err != nil {
+			return fmt.Errorf("NATS URL, server %d: %w", found, err)
+		}
+	}
+	if found == 0 {
+		return errors.New("NATS URL: it names no server")
+	}
+	return nil
+}
+
+func checkURL(server string) error {
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
+	}
+	const encode = "percent-encode / ? # % and spaces in a user, a password or a token"
+	u, err := url.Parse(server)
+	switch {
+	case err != nil:
+		return errors.New("it is not a URL; " + encode)
+	case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
+		return errors.New("it must begin with nats://, tls://, ws:// or wss://")
+	case u.Hostname() == "":
+		return errors.New("it names no host")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || strings.Contains(server, "#"):
+		return errors.New("it must end with the host and port; " + encode)
+	}
+	return nil
+}
