@@ -62,9 +62,9 @@ func New(config Config) (*Client, error) {
 	if strings.ContainsFunc(client.userAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return nil, errors.New("codat: the user agent must be printable ASCII")
 	}
-	next := config.Transport
-	if next == nil {
-		next = newTransport()
+	next, err := transportOf(config)
+	if err != nil {
+		return nil, fmt.Errorf("codat: %w", err)
 	}
 	client.wire = keyed{next: next, origin: base, header: key.header}
 	return client, nil

@@ -46,8 +46,11 @@ type Config struct {
 	RequestTimeout time.Duration
 	// SettleTimeout bounds a call of Gate.Settle. 0 means DefaultSettleTimeout.
 	SettleTimeout time.Duration
+	// CA is the certificates, in PEM, that vouch for the server in place of the
+	// system's. Empty means the system's. There is no way to go on without any.
+	CA string
 	// Transport sends the requests, for tests and for those who need a proxy. It
-	// must not follow redirects. Nil means a transport of the Client's own: TLS
+	// must not follow redirects, and knows by itself whom to trust. Nil means a transport of the Client's own: TLS
 	// 1.2 or newer, no proxy, no connection to a link-local address.
 	Transport http.RoundTripper
 }

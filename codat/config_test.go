@@ -80,6 +80,8 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		"no gate":                     {func(c *Config) { c.Gate = nil }, "no gate"},
 		"a negative request timeout":  {func(c *Config) { c.RequestTimeout = -1 }, "request timeout is negative"},
 		"a negative settle timeout":   {func(c *Config) { c.SettleTimeout = -1 }, "settle timeout is negative"},
+		"a CA that is none":           {func(c *Config) { c.CA = "canary" }, "the CA holds no certificate"},
+		"a CA beside a transport":     {func(c *Config) { c.CA, c.Transport = "canary", http.DefaultTransport }, "client's own transport"},
 		"a line break in user agents": {func(c *Config) { c.UserAgent = "a\r\nb: c" }, "user agent"},
 	} {
 		config := good()
@@ -94,7 +96,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 }
 
 func TestTheOwnTransport(t *testing.T) {
-	transport := newTransport()
+	transport := newTransport(nil)
 	assert.Nil(t, transport.Proxy, "no proxy, not even the environment's")
 	assert.GreaterOrEqual(t, transport.TLSClientConfig.MinVersion, uint16(0x0303), "TLS 1.2")
 	assert.False(t, transport.TLSClientConfig.InsecureSkipVerify)

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net"
 	"net/http"
@@ -253,18 +252,6 @@ func TestAConnectionThatNobodyAnswersIsATransportError(t *testing.T) {
 	assert.Equal(t, push.KindTransport, kindOfError(t, err))
 	assert.ErrorContains(t, err, "connection refused")
 	assert.Equal(t, []push.Answer{{}}, ledger.settled(t))
-}
-
-func TestACertificateThatNobodyVouchesForIsRefused(t *testing.T) {
-	server := httptest.NewUnstartedServer(answering(with(`{}`)))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	client, err := New(Config{BaseURL: server.URL, Key: NewSecret(canary), Gate: &gate{}})
-	require.NoError(t, err)
-	_, err = client.Get(t.Context(), company, "k", push.ForTrack)
-	assert.Equal(t, push.KindTransport, kindOfError(t, err))
-	assert.ErrorContains(t, err, "certificate")
 }
 
 // A request on a reused connection that breaks before the answer is one that

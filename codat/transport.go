@@ -3,6 +3,7 @@ package codat
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -12,7 +13,27 @@ import (
 	"time"
 )
 
-// newTransport returns the transport of a Client that was given none.
+// transportOf returns the transport that a Config asks for.
+func transportOf(config Config) (http.RoundTripper, error) {
+	var authorities *x509.CertPool // nil: the system's
+	switch {
+	case config.CA == "":
+	case config.Transport != nil:
+		return nil, errors.New("the CA is for the client's own transport, and another one is given")
+	default:
+		authorities = x509.NewCertPool()
+		if !authorities.AppendCertsFromPEM([]byte(config.CA)) {
+			return nil, errors.New("the CA holds no certificate in PEM")
+		}
+	}
+	if config.Transport != nil {
+		return config.Transport, nil
+	}
+	return newTransport(authorities), nil
+}
+
+// newTransport returns the transport of a Client that was given none. It trusts
+// what authorities vouch for; nil stands for the system's.
 //
 // A connection carries one request. What a broken server sends beyond its answer
 // can then neither be taken for the answer to the next request nor end up in a
@@ -21,7 +42,7 @@ import (
 // rare, and which a resumed TLS session makes cheap.
 //
 // It speaks HTTP/1.1, because only there [unsent] is invisible on the wire.
-func newTransport() *http.Transport {
+func newTransport(authorities *x509.CertPool) *http.Transport {
 	dialer := &net.Dialer{
 		Timeout: 10 * time.Second,
 		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
@@ -31,9 +52,10 @@ func newTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                  nil,
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
+		Proxy:       nil,
+		DialContext: dialer.DialContext,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities,
+			ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		TLSHandshakeTimeout:    10 * time.Second,
 		Protocols:              protocols,
 		DisableKeepAlives:      true,

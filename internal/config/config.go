@@ -5,8 +5,8 @@
 // unknown PUSHWATCH_ variable and a value outside its range are errors of one
 // line ([Error]) that say where the value came from and what is allowed. Secrets
 // are held as [Secret], which no formatting shows. It reads the files that the
-// configuration names (the API key, the token of the HTTP server) and nothing
-// else; it contacts no service.
+// configuration names (the API key, the certificates that vouch for Codat, the
+// token of the HTTP server) and nothing else; it contacts no service.
 package config
 
 import (
@@ -28,7 +28,7 @@ type Flags struct {
 	// WithoutCompanies lets a command that works on none start with none.
 	WithoutCompanies bool
 	// WithoutAPIKey lets a command that asks Codat nothing start without a key,
-	// and reads none.
+	// and reads none, nor the certificates that vouch for Codat.
 	WithoutAPIKey bool
 }
 
@@ -65,6 +65,8 @@ type Codat struct {
 	APIKey     Secret // of CODAT_API_KEY, else of the file; raw, or a ready "Basic …" value
 	APIKeyFile string // where the key was to be read from; not read when CODAT_API_KEY is set
 	AllowHTTP  bool   // takes http:// to other hosts than loopback; default false
+	CAFile     string // of certificates that vouch for the API; empty: the system's do
+	CA         string // what CAFile holds: at least one certificate in PEM
 }
 
 // Company is one configured company.

@@ -11,6 +11,7 @@ import (
 func derived(field string) (key string, ok bool) {
 	key, ok = map[string]string{
 		"codat.api_key":     "codat.api_key_file",
+		"codat.ca":          "codat.ca_file",
 		"http.token":        "http.token_file",
 		"http.any_port":     "http.listen",
 		"postgres.external": "postgres.url",

@@ -53,7 +53,7 @@ func (l *loader) load() error {
 	l.config.Postgres.External = l.config.Postgres.URL != "" || l.variables["PGHOST"] != "" || l.variables["PGSERVICE"] != ""
 	for _, check := range []func() error{
 		func() error { return l.takeCompanies(read) },
-		l.readAPIKey, l.readToken, l.checkReplicas,
+		l.readAPIKey, l.readCA, l.readToken, l.checkReplicas,
 	} {
 		if err := check(); err != nil {
 			return err

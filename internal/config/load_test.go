@@ -26,6 +26,13 @@ func write(t *testing.T, name, content string, mode os.FileMode) string {
 	return path
 }
 
+func text(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(content)
+}
+
 func load(t *testing.T, yaml string, environ ...string) (config.Config, config.Warnings, error) {
 	t.Helper()
 	return config.Load(config.Flags{File: write(t, "pw.yaml", yaml, 0o600)}, environ)
@@ -59,6 +66,7 @@ codat:
   base_url: http://127.0.0.1:9000      # the simulator
   api_key_file: %KEY%
   allow_http: true
+  ca_file: %CA%
 companies:
   - id: 8a210b68-6988-11ed-a1eb-0242ac120002
     name: Toft stores
@@ -96,13 +104,14 @@ shutdown_timeout: 5s
 func TestEveryKeyIsReadFromTheFile(t *testing.T) {
 	key := write(t, "key", "Basic a2V5\r\n", 0o600)
 	token := write(t, "token", "tok\n", 0o640)
-	path := write(t, "pw.yaml", strings.NewReplacer("%KEY%", key, "%TOKEN%", token).Replace(full), 0o644)
+	ca := write(t, "ca", authority(t), 0o644)
+	path := write(t, "pw.yaml", strings.NewReplacer("%KEY%", key, "%CA%", ca, "%TOKEN%", token).Replace(full), 0o644)
 	c, warnings, err := config.Load(config.Flags{File: path}, nil)
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
 	assert.Equal(t, config.Config{
 		File:      path,
-		Codat:     config.Codat{BaseURL: "http://127.0.0.1:9000", APIKey: "Basic a2V5", APIKeyFile: key, AllowHTTP: true},
+		Codat:     config.Codat{BaseURL: "http://127.0.0.1:9000", APIKey: "Basic a2V5", APIKeyFile: key, AllowHTTP: true, CAFile: ca, CA: text(t, ca)},
 		Companies: []config.Company{{ID: "8a210b68-6988-11ed-a1eb-0242ac120002", Name: "Toft stores"}, {ID: "two", Name: "a: b # c"}, {ID: "3"}},
 		Poll: config.Poll{Mode: "cron", Discover: "@every 5s", Track: "*/2 * * * *", Sweep: "0 4 * * *",
 			PageSize: 500, Baseline: "publish"},
@@ -120,9 +129,10 @@ func TestEveryKeyIsReadFromTheFile(t *testing.T) {
 }
 
 func TestEveryKeyIsReadFromItsVariable(t *testing.T) {
-	key, token := write(t, "key", "k", 0o600), write(t, "token", "tok", 0o600)
+	key, token, ca := write(t, "key", "k", 0o600), write(t, "token", "tok", 0o600), write(t, "ca", authority(t), 0o600)
 	c, _, err := config.Load(config.Flags{}, []string{
 		"PUSHWATCH_CODAT_BASE_URL=http://127.0.0.1:9000", "PUSHWATCH_CODAT_API_KEY_FILE=" + key, "PUSHWATCH_CODAT_ALLOW_HTTP=true",
+		"PUSHWATCH_CODAT_CA_FILE=" + ca,
 		"PUSHWATCH_COMPANIES=a=One, b ,c=x=y", "PUSHWATCH_DATA_DIR=/data",
 		"PUSHWATCH_POLL_MODE=cron", "PUSHWATCH_POLL_DISCOVER=@every 5s", "PUSHWATCH_POLL_TRACK=*/2 * * * *",
 		"PUSHWATCH_POLL_SWEEP=0 4 * * *", "PUSHWATCH_POLL_PAGE_SIZE=5000", "PUSHWATCH_POLL_BASELINE=publish",
@@ -137,7 +147,7 @@ func TestEveryKeyIsReadFromItsVariable(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, config.Config{
 		DataDir:   "/data",
-		Codat:     config.Codat{BaseURL: "http://127.0.0.1:9000", APIKey: "k", APIKeyFile: key, AllowHTTP: true},
+		Codat:     config.Codat{BaseURL: "http://127.0.0.1:9000", APIKey: "k", APIKeyFile: key, AllowHTTP: true, CAFile: ca, CA: text(t, ca)},
 		Companies: []config.Company{{ID: "a", Name: "One"}, {ID: "b"}, {ID: "c", Name: "x=y"}},
 		Poll: config.Poll{Mode: "cron", Discover: "@every 5s", Track: "*/2 * * * *", Sweep: "0 4 * * *",
 			PageSize: 5000, Baseline: "publish"},
@@ -245,7 +255,7 @@ func TestWhatKubernetesInjectsIsIgnored(t *testing.T) {
 
 func TestCommandsThatNeedLess(t *testing.T) {
 	c, _, err := config.Load(config.Flags{WithoutCompanies: true, WithoutAPIKey: true},
-		[]string{"DATABASE_URL=postgres://x", "PUSHWATCH_CODAT_API_KEY_FILE=/does/not/exist"})
+		[]string{"DATABASE_URL=postgres://x", "PUSHWATCH_CODAT_API_KEY_FILE=/does/not/exist", "PUSHWATCH_CODAT_CA_FILE=/does/not/exist"})
 	require.NoError(t, err)
 	assert.Empty(t, c.Companies)
 	assert.Empty(t, c.Codat.APIKey)

@@ -1,8 +1,14 @@
 package config_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -167,7 +173,7 @@ func TestSecretFiles(t *testing.T) {
 		{"an empty one", write(t, "k", "", 0o600), "%PATH% is empty", ""},
 		{"one with nothing but white space", write(t, "k", " \n", 0o600), "%PATH% is empty", ""},
 		{"a huge one", write(t, "k", strings.Repeat("k", 64<<10+1), 0o600), "%PATH% is larger than 64 KiB", ""},
-		{"one that everybody may write to", write(t, "k", "canary", 0o602), "%PATH% may be written by everybody (mode 0602); chmod 600 it and check what it holds", ""},
+		{"one that everybody may write to", write(t, "k", "canary", 0o602), "%PATH% may be written by everybody (mode 0602); chmod o-w it and check what it holds", ""},
 		{"one that everybody may read", write(t, "k", "canary\n", 0o444), "", "%PATH% may be read by everybody (mode 0444); chmod 600 it"},
 		{"one that the group may read", write(t, "k", "canary\n", 0o640), "", ""},
 	} {
@@ -197,6 +203,46 @@ func TestSecretFiles(t *testing.T) {
 				}
 				assert.Equal(t, config.Warnings{key + ": " + strings.ReplaceAll(c.warning, "%PATH%", c.path)}, warnings)
 			}
+		})
+	}
+}
+
+// authority returns a certificate in PEM that signed itself.
+func authority(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, key.Public(), key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+func TestCertificateFiles(t *testing.T) {
+	dir, good := t.TempDir(), authority(t)
+	damaged := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("canary")}))
+	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("canary")}))
+	const wanted = "; wanted certificates in PEM, from -----BEGIN CERTIFICATE-----"
+	for _, c := range []struct{ name, path, want string }{
+		{"one certificate, which everybody may read", write(t, "ca", good, 0o644), ""},
+		{"a bundle with text between", write(t, "ca", "# first\n"+good+"\n# second\r\n"+good, 0o600), ""},
+		{"a missing one", dir + "/none", "open " + dir + "/none: no such file or directory"},
+		{"a directory", dir, dir + " is a directory"},
+		{"one that everybody may write to", write(t, "ca", good, 0o646), "%PATH% may be written by everybody (mode 0646); chmod o-w it and check what it holds"},
+		{"an empty one", write(t, "ca", "", 0o600), "%PATH% holds no certificate" + wanted},
+		{"one in another form", write(t, "ca", "canary", 0o600), "%PATH% holds no certificate" + wanted},
+		{"a damaged certificate behind a good one", write(t, "ca", good+damaged, 0o600), "%PATH% holds a damaged certificate" + wanted},
+		{"a private key beside it", write(t, "ca", good+private, 0o600), "%PATH% holds something else than certificates" + wanted},
+		{"a huge one", write(t, "ca", strings.Repeat("#", 1<<20+1), 0o600), "%PATH% is larger than 1024 KiB"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, warnings, err := config.Load(config.Flags{}, append([]string{"PUSHWATCH_CODAT_CA_FILE=" + c.path}, enough...))
+			if c.want != "" {
+				require.EqualError(t, err, "PUSHWATCH_CODAT_CA_FILE: codat.ca_file: "+strings.ReplaceAll(c.want, "%PATH%", c.path))
+				return
+			}
+			require.NoError(t, err)
+			assert.Empty(t, warnings)
+			assert.Contains(t, got.Codat.CA, good)
 		})
 	}
 }

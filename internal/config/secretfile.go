@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +11,10 @@ import (
 	"strings"
 )
 
-const largestSecret = 64 << 10
+const (
+	largestSecret = 64 << 10
+	largestCA     = 1 << 20 // more than any system's own list
+)
 
 // readAPIKey takes the key from its variable, else from its file.
 func (l *loader) readAPIKey() error {
@@ -47,12 +52,65 @@ func (l *loader) readToken() error {
 	return err
 }
 
+// readCA reads the certificates that vouch for Codat in place of the system's.
+func (l *loader) readCA() error {
+	const key = "codat.ca_file"
+	c := &l.config.Codat
+	if c.CAFile == "" || l.args.WithoutAPIKey {
+		return nil
+	}
+	content, _, err := l.readTrusted(key, c.CAFile, largestCA)
+	if err != nil {
+		return err
+	}
+	if problem := notCertificates(content); problem != "" {
+		return failf(l.origins[key], "%s: %s %s; wanted certificates in PEM, from -----BEGIN CERTIFICATE-----", key, c.CAFile, problem)
+	}
+	c.CA = string(content)
+	return nil
+}
+
+// notCertificates says why content is no list of certificates; text between them,
+// as bundles have it, is passed over.
+func notCertificates(content []byte) string {
+	found := 0
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return "holds something else than certificates"
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return "holds a damaged certificate"
+		}
+		found++
+	}
+	if found == 0 {
+		return "holds no certificate"
+	}
+	return ""
+}
+
 // readSecret reads the file that a key names and cuts one line break from its
-// end. A file that everybody may write to proves nothing and is refused; one that
-// everybody may read is how containers mount secrets, and a warning.
+// end. One that everybody may read is how containers mount secrets, and a warning.
 func (l *loader) readSecret(key, path string) (Secret, error) {
-	fail := func(format string, args ...any) (Secret, error) {
-		return "", failf(l.origins[key], "%s: %s", key, fmt.Sprintf(format, args...))
+	content, mode, err := l.readTrusted(key, path, largestSecret)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	if strings.TrimSpace(text) == "" {
+		return "", failf(l.origins[key], "%s: %s is empty", key, path)
+	}
+	if mode&0o004 != 0 {
+		l.warnings = append(l.warnings, fmt.Sprintf("%s: %s may be read by everybody (mode %04o); chmod 600 it", key, path, mode))
+	}
+	return Secret(text), nil
+}
+
+// readTrusted reads the file that a key names, at most most bytes of it. A file
+// that everybody may write to proves nothing and is refused.
+func (l *loader) readTrusted(key, path string, most int64) (content []byte, mode fs.FileMode, err error) {
+	fail := func(format string, args ...any) ([]byte, fs.FileMode, error) {
+		return nil, 0, failf(l.origins[key], "%s: %s", key, fmt.Sprintf(format, args...))
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -63,28 +121,22 @@ func (l *loader) readSecret(key, path string) (Secret, error) {
 	if err != nil {
 		return fail("%v", err)
 	}
-	mode := info.Mode().Perm()
+	mode = info.Mode().Perm()
 	switch {
 	case info.IsDir():
 		return fail("%s is a directory", path)
 	case mode&0o002 != 0:
-		return fail("%s may be written by everybody (mode %04o); chmod 600 it and check what it holds", path, mode)
+		return fail("%s may be written by everybody (mode %04o); chmod o-w it and check what it holds", path, mode)
 	}
-	content, err := io.ReadAll(io.LimitReader(f, largestSecret+1))
+	content, err = io.ReadAll(io.LimitReader(f, most+1))
 	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
 		err = cause.Err
 	}
-	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	switch {
 	case err != nil:
 		return fail("read %s: %v", path, err)
-	case len(content) > largestSecret:
-		return fail("%s is larger than 64 KiB", path)
-	case strings.TrimSpace(text) == "":
-		return fail("%s is empty", path)
+	case int64(len(content)) > most:
+		return fail("%s is larger than %d KiB", path, most>>10)
 	}
-	if mode&0o004 != 0 {
-		l.warnings = append(l.warnings, fmt.Sprintf("%s: %s may be read by everybody (mode %04o); chmod 600 it", key, path, mode))
-	}
-	return Secret(text), nil
+	return content, mode, nil
 }

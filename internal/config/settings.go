@@ -38,6 +38,8 @@ func settings(c *Config, schedule func(spec string) error) []setting {
 			meaning: "file that holds the API key, raw or as a ready `Basic …` value; `CODAT_API_KEY` holds the key itself and wins"},
 		{key: "codat.allow_http", initial: "false", set: boolean(&c.Codat.AllowHTTP),
 			meaning: "take `http://` to other hosts than loopback: the key then travels in the clear"},
+		{key: "codat.ca_file", set: text(&c.Codat.CAFile),
+			meaning: "file of the certificates (PEM) that vouch for the Codat API, in place of the system's"},
 
 		{key: "poll.mode", initial: "cron", set: mode(&c.Poll.Mode),
 			meaning: "`cron`: look at ticks only"},

@@ -22,7 +22,7 @@ func Table() string {
 			variables += ", " + code(s.also)
 		}
 		row(key, variables, code(s.initial), s.meaning)
-		if s.key == "codat.allow_http" {
+		if s.key == "codat.ca_file" { // the last of its section
 			row(code(companiesKey), code(companiesVariable), "", companiesMeaning)
 		}
 	}

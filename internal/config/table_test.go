@@ -11,7 +11,7 @@ import (
 
 // told are the fields that no key sets, and what does.
 var told = map[string]string{
-	"Companies": "takeCompanies", "Codat.APIKey": "readAPIKey", "HTTP.Token": "readToken",
+	"Companies": "takeCompanies", "Codat.APIKey": "readAPIKey", "Codat.CA": "readCA", "HTTP.Token": "readToken",
 	"HTTP.AnyPort": "load", "Postgres.External": "load",
 }
 
