@@ -19,12 +19,16 @@ const (
 type audited struct {
 	at         time.Time // zero: never
 	reconnects uint64
+	buckets    uint64 // whose events were looked at, and that were held ever since
 }
 
-// due reports whether there is a reason for an audit.
+// due reports whether there is a reason for an audit. Whoever held a bucket before
+// may have ended before it saw what was lost, so that taking one over is a reason.
 func (r *Relay) due() bool {
+	held := r.archive.Buckets()
+	r.audited.buckets &= held
 	return r.suspect || r.audited.at.IsZero() || r.now().Sub(r.audited.at) >= r.auditEvery ||
-		r.stream.Reconnects() != r.audited.reconnects
+		r.stream.Reconnects() != r.audited.reconnects || held != r.audited.buckets
 }
 
 // shrunk reports whether a stream holds less than before, as after a purge or
@@ -47,7 +51,7 @@ func (b *batch) audit(ctx context.Context) error {
 	if b.archive == nil || !b.due() || fault.Off(fault.TailAudit) {
 		return nil
 	}
-	now := audited{at: b.now(), reconnects: b.stream.Reconnects()}
+	now := audited{at: b.now(), reconnects: b.stream.Reconnects(), buckets: b.archive.Buckets()}
 	if err := b.identify(ctx); err != nil {
 		return err
 	}
@@ -68,6 +72,7 @@ func (b *batch) audit(ctx context.Context) error {
 	if b.older, err = older(ctx, b.stream, b.known.Events, b.instance); err != nil {
 		return err
 	}
+	now.buckets &= b.archive.Buckets()
 	b.audited, b.suspect = now, false
 	return nil
 }
@@ -192,6 +197,9 @@ func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, e
 	var lost []event.Lost
 	for i, op := range order {
 		above := int64(0)
+		if lasts[i] != nil && lasts[i].ID == highest[op].ID {
+			continue // it came while we looked: its bucket has only just become ours
+		}
 		if lasts[i] != nil {
 			there, ok := event.ParseID(lasts[i].ID)
 			if !ok || there.Version >= highest[op].Version {

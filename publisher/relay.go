@@ -38,6 +38,9 @@ type Outbox interface {
 // Archive is what the database keeps of the events that are in the stream. The
 // relay calls it as it calls [Outbox].
 type Archive interface {
+	// Buckets returns the hash buckets leased to this process now, a bit each. It is
+	// cheap, and asks nobody.
+	Buckets() uint64
 	// Newest returns the most recently published max events that are kept, of
 	// hash buckets leased to this process, published at since or later.
 	Newest(ctx context.Context, since time.Time, max int) ([]event.Kept, error)

@@ -93,6 +93,19 @@ func (o *Outbox) owned() ([]int16, error) {
 	return owned, nil
 }
 
+// Buckets returns the buckets that are leased to this process now, a bit each.
+func (o *Outbox) Buckets() uint64 {
+	owned, err := o.owned()
+	if err != nil {
+		return 0 // whoever asks for their events gets the error
+	}
+	var bits uint64
+	for _, bucket := range owned {
+		bits |= 1 << bucket
+	}
+	return bits
+}
+
 func scanPending(row pgx.CollectableRow) (event.Pending, error) {
 	var p event.Pending
 	var header []byte

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -55,14 +57,16 @@ func (d *damageable) stop() {
 	d.running.WaitForShutdown()
 }
 
-// healing is a database, a stream and the relay between them, driven by hand.
+// healing is a database, a stream and the relay between them, driven by hand. The
+// database is behind a pooler in transaction mode.
 type healing struct {
 	*testing.T
 	broker  *damageable
 	nats    *nats.Conn
-	url     string
+	url     string // past the pooler
 	store   *store.Store
 	company push.Company
+	leases  *store.Leases
 	outbox  *store.Outbox
 	stream  *publisher.JetStream
 	relay   *publisher.Relay
@@ -70,13 +74,13 @@ type healing struct {
 }
 
 func newHealing(t *testing.T, broker *damageable, config store.Config, audited bool) *healing {
-	config.URL = server.URL(t)
-	newInstance(t, config.URL)
-	h := &healing{T: t, broker: broker, url: config.URL, store: server.Open(t, config)}
-	var leases *store.Leases
-	h.company, _, leases = storetest.Company(t, h.store, healedCompany)
+	direct := server.URL(t)
+	newInstance(t, direct)
+	config.URL, config.TransactionPooler = storetest.Pooler(t, direct), true
+	h := &healing{T: t, broker: broker, url: direct, store: server.Open(t, config)}
+	h.company, _, h.leases = storetest.Company(t, h.store, healedCompany)
 	require.NoError(t, h.store.RollSent(t.Context(), time.Hour))
-	h.outbox = h.store.Outbox(leases)
+	h.outbox = h.store.Outbox(h.leases)
 	var err error
 	h.nats, err = publisher.Dial(t.Context(), publisher.DialConfig{URL: broker.running.ClientURL()})
 	require.NoError(t, err)
@@ -88,7 +92,7 @@ func newHealing(t *testing.T, broker *damageable, config store.Config, audited b
 	h.stream, _, err = publisher.EnsureStream(t.Context(), h.nats, publisher.StreamConfig{
 		Name: "CODAT_PUSH", SubjectPrefix: "codat.push", Manage: publisher.ManageCreate, MaxAge: 720 * time.Hour})
 	require.NoError(t, err)
-	h.relay = h.newRelay(audited)
+	h.relay = h.newRelay(h.outbox, audited)
 	return h
 }
 
@@ -102,11 +106,11 @@ func newInstance(t *testing.T, url string) {
 	require.NoError(t, err)
 }
 
-func (h *healing) newRelay(audited bool) *publisher.Relay {
-	c := publisher.Config{Stream: h.stream, Outbox: h.outbox, AckTimeout: time.Second,
+func (h *healing) newRelay(outbox *store.Outbox, audited bool) *publisher.Relay {
+	c := publisher.Config{Stream: h.stream, Outbox: outbox, AckTimeout: time.Second,
 		Now: func() time.Time { return h.store.Now().Add(h.ahead) }}
 	if audited {
-		c.Archive, c.Heirs, c.Instance = h.outbox, h.outbox, h.store.Instance()
+		c.Archive, c.Heirs, c.Instance = outbox, outbox, h.store.Instance()
 	}
 	r, err := publisher.New(c)
 	require.NoError(h, err)
@@ -205,7 +209,7 @@ var damages = []struct {
 			require.NoError(h, os.CopyFS(h.broker.dir, os.DirFS(copied)))
 		})
 		h.look(h.operations(200, 210, push.Pending)...)
-		h.drain(h.newRelay(false))
+		h.drain(h.newRelay(h.outbox, false))
 	}},
 	{"the stream is purged", func(h *healing) {
 		js, err := jetstream.New(h.nats)
@@ -310,6 +314,72 @@ func TestAConflictThatShowsALossIsAReasonToAudit(t *testing.T) {
 		h.drain(h.relay)
 		return len(h.messages()) == 21
 	}, 10*time.Second, 50*time.Millisecond)
+	assert.True(t, h.audit().Sound())
+}
+
+// TestAReplicaAuditsWhatItTakesOver purges a stream behind two replicas, of which the
+// one that could see the loss ends before it looks. The other one looked at the
+// stream when it held nothing, so it has to look again at what it takes over.
+func TestAReplicaAuditsWhatItTakesOver(t *testing.T) {
+	broker := newDamageable(t)
+	makePurgeable(t, broker)
+	h := newHealing(t, broker, store.Config{}, true)
+	h.baseline()
+	h.look(h.operations(1, 20, push.Pending)...)
+	h.drain(h.relay)
+	leases := h.store.Leases(store.Holder("elsewhere/boot/1/1"), nil)
+	leases.Want(store.RelayLeases())
+	outbox := h.store.Outbox(leases)
+	peer := h.newRelay(outbox, true)
+	h.drain(peer)
+	for _, damage := range damages {
+		if damage.name == "the stream is purged" {
+			damage.do(h)
+		}
+	}
+	for range 2 { // notices the loss, and finds nothing of its own missing
+		h.ahead += 11 * time.Second
+		h.drain(peer)
+	}
+	require.Empty(t, h.messages())
+
+	require.NoError(t, h.leases.Release(t.Context()))
+	require.NoError(t, leases.Renew(t.Context()))
+	h.drain(peer)
+	assert.Len(t, h.messages(), 20)
+	assert.True(t, h.audit().Sound())
+}
+
+// busyArchive lets something happen once, in the middle of an audit.
+type busyArchive struct {
+	*store.Outbox
+	during func()
+}
+
+func (a *busyArchive) Newest(ctx context.Context, since time.Time, max int) ([]event.Kept, error) {
+	if during := a.during; during != nil {
+		a.during = nil
+		during()
+	}
+	return a.Outbox.Newest(ctx, since, max)
+}
+
+// TestAnEventThatComesDuringAnAuditIsNotMissed publishes behind the back of an audit,
+// as the former holder of a bucket does that is just being handed over.
+func TestAnEventThatComesDuringAnAuditIsNotMissed(t *testing.T) {
+	h := newHealing(t, newDamageable(t), store.Config{}, true)
+	h.baseline()
+	h.look(h.operations(1, 5, push.Pending)...)
+	h.drain(h.relay)
+	h.look(h.operations(3, 9, push.Success)...)
+	var log bytes.Buffer
+	archive := &busyArchive{h.outbox, func() { h.drain(h.relay) }}
+	auditing, err := publisher.New(publisher.Config{Stream: h.stream, Outbox: h.outbox, Archive: archive, Now: h.store.Now,
+		Log: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	h.drain(auditing)
+	assert.Empty(t, log.String())
+	assert.Len(t, h.messages(), 12)
 	assert.True(t, h.audit().Sound())
 }
 
