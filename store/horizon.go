@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const (
@@ -40,10 +41,17 @@ func (s *Store) addSentDay(ctx context.Context, day time.Time) error {
 	_, err = s.pool.Exec(ctx, fmt.Sprintf(
 		`create table if not exists pushwatch.%s partition of pushwatch.sent for values from ('%s+00') to ('%s+00')`,
 		name, day.Format("2006-01-02 00:00:00"), day.AddDate(0, 0, 1).Format("2006-01-02 00:00:00")))
-	if err != nil {
+	if err != nil && !madeMeanwhile(err) {
 		return fmt.Errorf("add partition %s: %w", name, err)
 	}
 	return nil
+}
+
+// madeMeanwhile reports whether a table could not be made because another process
+// made it at the same moment: "if not exists" looks before that one commits.
+func madeMeanwhile(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "42P07" || pg.Code == uniqueViolation) // duplicate_table, or its row in the catalogue
 }
 
 func (s *Store) dropSentDays(ctx context.Context, before time.Time) error {

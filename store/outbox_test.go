@@ -1,11 +1,14 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/push"
@@ -171,4 +174,23 @@ func TestSentDaysAreDroppedAtTheHorizonButNeverTheNewestTenThousand(t *testing.T
 insert into pushwatch.sent select now(), 1, n, 'c', 'k', n, 0, 'e', null, 's', 'f', '{}', '', now() from generate_series(1, 10000) n`))
 	require.NoError(t, r.RollSent(t.Context(), 7*24*time.Hour))
 	assert.Equal(t, int64(4), query[int64](r, partitions))
+}
+
+func TestADayOfSentEventsThatAnotherProcessIsMakingIsNoError(t *testing.T) {
+	r := newRig(t, store.Config{})
+	other, err := pgx.Connect(t.Context(), r.url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close(t.Context())) }()
+	day := r.Now().Truncate(24 * time.Hour)
+	_, err = other.Exec(t.Context(), fmt.Sprintf(`begin; create table pushwatch.sent_%s partition of pushwatch.sent for values from ('%s') to ('%s')`,
+		day.Format("20060102"), day.Format(time.RFC3339), day.Add(24*time.Hour).Format(time.RFC3339)))
+	require.NoError(t, err)
+	var made errgroup.Group
+	made.Go(func() error { return r.RollSent(t.Context(), time.Hour) })
+	require.Eventually(t, func() bool {
+		return query[int64](r, `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) == 1
+	}, 20*time.Second, 5*time.Millisecond)
+	_, err = other.Exec(t.Context(), `commit`)
+	require.NoError(t, err)
+	require.NoError(t, made.Wait())
 }
