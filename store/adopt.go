@@ -63,7 +63,7 @@ where company_id = $1::text and push_operation_key = $2::text`
 	before := there[len(there)-1].Event
 	last, err := s.queueMoves(&batch, op, has.subjectDataType, before, own)
 	if err == nil && len(own) == 0 {
-		last, err = s.queueComparison(ctx, &batch, has, before)
+		last, err = s.queueComparison(&batch, has, before)
 	}
 	if err != nil {
 		return false, err

@@ -64,7 +64,7 @@ for no key update`
 // last event of it in the stream, by the rule for stored rows: the same status is
 // told already, another one is its next version, and where the stream's is
 // terminal it stands and is disputed. It returns the operation's last version.
-func (s *Store) queueComparison(ctx context.Context, batch *pgx.Batch, h heir, before event.Event) (int64, error) {
+func (s *Store) queueComparison(batch *pgx.Batch, h heir, before event.Event) (int64, error) {
 	known := push.Known{Status: before.Status}
 	switch push.Observe(&known, push.Sight{Status: h.seen.Status, LookedAt: h.lookedAt, Source: h.source}) {
 	case push.Changed:
@@ -72,7 +72,7 @@ func (s *Store) queueComparison(ctx context.Context, batch *pgx.Batch, h heir, b
 		r.Page.Source, r.Page.FinishedAt = h.source, h.observedAt
 		t := &sight{seen: h.seen, stored: &known, verdict: push.Changed, baseline: true,
 			versions: before.Version + 1, subjectDataType: h.subjectDataType}
-		return t.versions, s.queueEvents(ctx, batch, r, []*sight{t})
+		return t.versions, s.queueEvents(batch, r, []*sight{t})
 	case push.Disputed:
 		batch.Queue(`
 update pushwatch.operation set status = $3::text, is_terminal = true, status_code = $4::bigint, error_message = $5::text,

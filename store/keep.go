@@ -226,7 +226,7 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, r push.Record, sights []*s
 	if err := queueOperations(&batch, r, sights); err != nil {
 		return err
 	}
-	if err := s.queueEvents(ctx, &batch, r, sights); err != nil {
+	if err := s.queueEvents(&batch, r, sights); err != nil {
 		return err
 	}
 	if batch.Len() == 0 {
@@ -238,7 +238,7 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, r push.Record, sights []*s
 // queueEvents renders the events and queues transitions and outbox rows. A
 // transition copies its operation's row as just written, so that it keeps every
 // field of its event's body.
-func (s *Store) queueEvents(ctx context.Context, batch *pgx.Batch, r push.Record, sights []*sight) error {
+func (s *Store) queueEvents(batch *pgx.Batch, r push.Record, sights []*sight) error {
 	var c eventColumns
 	for _, t := range sights {
 		if !t.eventful(s.config.PublishBaseline) {
@@ -277,8 +277,8 @@ from unnest($2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7
     as e(key, version, bucket, event_id, previous_event_id, subject, filter, header, payload)`
 	arguments := []any{r.Company.ID, c.keys, c.versions, c.buckets, c.ids, c.previousIDs, c.subjects, c.filters, c.headers, c.payloads}
 	if fault.Off(fault.OneCommit) {
-		_, err := s.pool.Exec(ctx, outbox, arguments...)
-		return err
+		go s.afterwards(outbox, arguments...)
+		return nil
 	}
 	batch.Queue(outbox, arguments...)
 	return nil

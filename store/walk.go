@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -50,6 +51,9 @@ func (s *Store) floor(ctx context.Context, tx pgx.Tx, walk *push.Walk) error {
 	}
 	if progress != nil {
 		walk.Floor = progress.UTC().Add(-push.Overlap)
+	}
+	if fault.Off(fault.Overlap) {
+		walk.Floor = walk.StartedAt.Add(time.Hour)
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"context"
 	"strings"
+	"time"
 
 	"github.com/pushwatch/pushwatch/internal/fault"
 )
@@ -13,4 +15,11 @@ func without(mechanism, with, less, statement string) string {
 		return statement
 	}
 	return strings.Replace(statement, with, less, 1)
+}
+
+// afterwards runs a statement of a transaction that is about to be committed in
+// another one behind it, as a store without [fault.OneCommit] would.
+func (s *Store) afterwards(statement string, arguments ...any) {
+	time.Sleep(50 * time.Millisecond)
+	_, _ = s.pool.Exec(context.Background(), statement, arguments...) // nobody hears of it: that is the point
 }

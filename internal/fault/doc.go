@@ -41,6 +41,7 @@ const (
 	MigrationLock    = "migration-lock"    // one process migrates at a time
 	OneCommit        = "one-commit"        // a transition and its event commit together
 	Orphans          = "orphans"           // a PostgreSQL that a killed process left is adopted or ended
+	Overlap          = "overlap"           // a walk goes down to what was there at the last one, and five minutes more
 	Pause            = "pause"             // a 429 stops all requests until its end
 	ReadBack         = "read-back"         // an unclear publication is resolved by reading the stream
 	Release          = "release"           // a graceful stop gives leases back

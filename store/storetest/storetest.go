@@ -134,16 +134,33 @@ func Company(t testing.TB, s *store.Store, id string) (push.Company, *store.Flee
 // package store. It may be called after every step of every scenario.
 func CheckInvariants(t testing.TB, databaseURL string) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), databaseURL)
+	broken, err := Violations(t.Context(), databaseURL)
 	require.NoError(t, err)
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	for _, invariant := range invariants {
-		rows, err := conn.Query(t.Context(), invariant.violations)
-		require.NoError(t, err, invariant.name)
-		keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		require.NoError(t, err, invariant.name)
-		require.Empty(t, keys, "broken: %s", invariant.name)
+	require.Empty(t, broken)
+}
+
+// Violations returns what breaks the promises of package store: for each broken
+// one its name and the keys that break it.
+func Violations(ctx context.Context, databaseURL string) (broken []string, err error) {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return nil, err
 	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for _, invariant := range invariants {
+		rows, err := conn.Query(ctx, invariant.violations)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", invariant.name, err)
+		}
+		keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", invariant.name, err)
+		}
+		if len(keys) > 0 {
+			broken = append(broken, fmt.Sprintf("%s: %v", invariant.name, keys))
+		}
+	}
+	return broken, nil
 }
 
 var invariants = []struct{ name, violations string }{

@@ -1,0 +1,195 @@
+package chaos
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/codat/codatsim"
+	"github.com/pushwatch/pushwatch/internal/embedded"
+	"github.com/pushwatch/pushwatch/internal/fault"
+	"github.com/pushwatch/pushwatch/internal/faultproxy"
+)
+
+// crowd is a world in which n operations are there from the start.
+func crowd(n int) codatsim.Config {
+	return codatsim.Config{Companies: codatsim.MakeCompanies(7, 4), History: n / 4, Rate: 6}
+}
+
+// lostAcknowledgements loses the first acknowledgement of every event. The stream
+// has long forgotten the message's id when the relay stops waiting for it.
+func lostAcknowledgements(t *trial) verdict {
+	w := newWorld(t, options{sim: crowd(t.n)})
+	w.nats.Judge(faultproxy.FirstOfEach(faultproxy.Lose))
+	var v verdict
+	d := w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000")
+	w.published(t.n)
+	v.figure("%d acknowledgements lost", w.nats.Struck())
+	v.demand(w.nats.Struck() >= t.n, "only %d acknowledgements were lost", w.nats.Struck())
+	w.nats.Judge(nil)
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}
+
+// published waits until n events are recorded as published, or until that no
+// longer gets on.
+func (w *world) published(n int) {
+	w.Helper()
+	var most int64
+	at := time.Now()
+	for {
+		have := w.number(`select count(*) from reporting.push_transitions where published_at is not null`)
+		if have > most {
+			most, at = have, time.Now()
+		}
+		if have >= int64(n) || time.Since(at) > w.patience {
+			return
+		}
+		w.struck(int(have))
+		w.wait(500 * time.Millisecond)
+	}
+}
+
+// racingRelays lets two relays publish every bucket, whoever holds it.
+func racingRelays(t *trial) verdict {
+	w := newWorld(t, options{sim: crowd(t.n)})
+	w.forced = []string{fault.BucketLease}
+	w.nats.Judge(faultproxy.FirstOfEach(faultproxy.Pass)) // counts nothing; the race is the fault
+	var v verdict
+	pair := []*daemon{w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000"), w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000")}
+	w.published(t.n)
+	v = w.settle(v)
+	for _, d := range pair {
+		w.stop(d)
+	}
+	return v
+}
+
+// fullStreams leaves the stream no room, and then makes some.
+func fullStreams(t *trial) verdict {
+	w := newWorld(t, options{})
+	js, done := w.jetStream()
+	defer done()
+	limit := func(messages int64) {
+		config := w.streamConfig
+		config.MaxMsgs = messages
+		_ = must(js.UpdateStream(t.Context(), config))(t)
+	}
+	var v verdict
+	d := w.daemon()
+	w.recovers(&v, d.started, 20*time.Second)
+	v.Recovery = nil
+	for i := range t.n {
+		s := must(js.Stream(t.Context(), stream))(t)
+		limit(int64(must(s.Info(t.Context()))(t).State.Msgs) + 2)
+		waits := w.within(20*time.Second, func() bool { return w.number(`select count(*) from pushwatch.outbox`) >= 3 })
+		v.demand(waits, "nothing waits while the stream is full")
+		room := time.Now()
+		limit(-1)
+		w.recovers(&v, room, 20*time.Second)
+		t.struck(i + 1)
+	}
+	set := w.number(`select count(*) from pushwatch.outbox where rejected_class is not null`)
+	v.demand(set == 0, "%d events were set aside", set)
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}
+
+// lostStreams purges or deletes the stream, or changes its configuration, under
+// the daemon.
+func lostStreams(t *trial) verdict {
+	w := newWorld(t, options{})
+	js, done := w.jetStream()
+	defer done()
+	var v verdict
+	d := w.daemon()
+	w.recovers(&v, d.started, 20*time.Second)
+	v.Recovery = nil
+	for i := range t.n {
+		t.wait(t.between(time.Second, 2*time.Second))
+		struck := time.Now()
+		switch i % 4 {
+		case 0:
+			s := must(js.Stream(t.Context(), stream))(t)
+			require.NoError(t, s.Purge(t.Context()))
+		case 1:
+			require.NoError(t, js.DeleteStream(t.Context(), stream))
+		case 2:
+			require.NoError(t, js.DeleteStream(t.Context(), stream))
+			w.makeStream()
+		case 3:
+			config := w.streamConfig
+			config.Subjects = []string{"elsewhere.>"}
+			_ = must(js.UpdateStream(t.Context(), config))(t)
+			t.wait(2 * time.Second)
+			struck = time.Now()
+			_ = must(js.UpdateStream(t.Context(), w.streamConfig))(t)
+		}
+		w.recovers(&v, struck, time.Minute)
+		t.struck(i + 1)
+	}
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}
+
+// restartBroker starts the broker on its store and port again.
+func (w *world) restartBroker() {
+	w.Helper()
+	w.broker = must(embedded.StartNATS(embedded.NATSConfig{Dir: w.natsDir, Port: w.broker.Port()}))(w.trial)
+}
+
+// damagedStores flips a byte of the stopped broker's files, or cuts one short.
+func damagedStores(t *trial) verdict {
+	w := newWorld(t, options{})
+	var v verdict
+	hit := map[string]int{}
+	d := w.daemon()
+	w.recovers(&v, d.started, 20*time.Second)
+	v.Recovery = nil
+	for i := range t.n {
+		t.wait(t.between(300*time.Millisecond, time.Second))
+		w.broker.Stop()
+		hit[w.damageOne(i%4 == 3)]++
+		w.restartBroker()
+		w.recovers(&v, time.Now(), time.Minute)
+		if len(v.Broken) > 0 {
+			break
+		}
+		t.struck(i + 1)
+	}
+	v.figure("damaged %v", hit)
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}
+
+// damageOne damages one file of JetStream's store and returns its kind.
+func (w *world) damageOne(cut bool) string {
+	w.Helper()
+	var files []string
+	require.NoError(w, filepath.Walk(filepath.Join(w.natsDir, "nats", "jetstream"), func(path string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+			files = append(files, path)
+		}
+		return err
+	}))
+	require.NotEmpty(w, files)
+	path := files[w.random.IntN(len(files))]
+	data := must(os.ReadFile(path))(w.trial)
+	at := w.random.IntN(len(data))
+	if cut {
+		data = data[:at]
+	} else {
+		data[at] ^= byte(1 << w.random.IntN(8))
+	}
+	require.NoError(w, os.WriteFile(path, data, 0o600))
+	if filepath.Ext(path) == ".blk" {
+		return "*.blk"
+	}
+	return filepath.Base(path)
+}

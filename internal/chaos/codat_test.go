@@ -1,0 +1,333 @@
+package chaos
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/codat/codatsim"
+)
+
+// storms answers 429 with every form of Retry-After to three replicas that share
+// one quota: until the pause is over, each of them may at most have one request
+// under way.
+func storms(t *trial) verdict {
+	const replicas = 3
+	w := newWorld(t, options{})
+	var v verdict
+	all := make([]*daemon, replicas)
+	for i := range all {
+		all[i] = w.daemon()
+	}
+	w.recovers(&v, all[0].started, 30*time.Second)
+	v.Recovery = nil
+	for i := range t.n {
+		s := newStorm(i)
+		w.spoil.Store(&s.spoil)
+		if !w.within(20*time.Second, s.struck) {
+			v.demand(false, "storm %d: nobody asked", i)
+			break
+		}
+		if s.forLong {
+			v.demand(w.within(5*time.Second, func() bool { return w.blockedUntilReset() }), "storm %d (%s): the pause does not end at the next reset", i, s.header)
+			t.wait(time.Second)
+		} else {
+			t.wait(s.pause - 200*time.Millisecond)
+		}
+		v.demand(s.more() <= replicas, "storm %d (Retry-After %q): %d requests after the first 429", i, s.header, s.more())
+		w.spoil.Store(nil)
+		if s.forLong {
+			w.database(func(ctx context.Context, conn *pgx.Conn) error { // an operator's hand: nobody waits for midnight here
+				_, err := conn.Exec(ctx, `update pushwatch.quota_gate set blocked_until = null, blocked_by = null`)
+				return err
+			})
+		}
+		w.recovers(&v, time.Now(), 30*time.Second)
+		if len(v.Broken) > 3 {
+			break
+		}
+		t.struck(i + 1)
+	}
+	v = w.settle(v)
+	for _, d := range all {
+		w.stop(d)
+	}
+	return v
+}
+
+// blockedUntilReset reports whether all requests wait for 00:00 UTC, and at most a
+// minute more.
+func (w *world) blockedUntilReset() bool {
+	return w.number(`select count(*) from pushwatch.quota_gate
+where blocked_until >= date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' + interval '1 day'
+  and blocked_until <= date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' + interval '1 day 1 minute'`) == 1
+}
+
+// storm answers 429 to everything.
+type storm struct {
+	header  string
+	pause   time.Duration // that is asked for, or the shortest that is taken without
+	forLong bool
+	spoil   spoiler
+
+	mu    sync.Mutex
+	first time.Time
+	count int
+}
+
+func newStorm(i int) *storm {
+	s := &storm{}
+	switch i % 6 {
+	case 0, 1:
+		s.header, s.pause = "1", time.Second
+	case 2: // a date is whole seconds, by the server's own clock
+		s.header, s.pause = "date", time.Second
+	case 3:
+		s.header, s.pause = "soon", time.Second // unreadable: the back-off begins at a second
+	case 4:
+		s.header, s.pause = "-5", 0 // no pause at all
+	case 5:
+		s.header, s.forLong = "31536000", true
+	}
+	s.spoil = func(w http.ResponseWriter, _ *http.Request) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now := time.Now()
+		if s.first.IsZero() {
+			s.first = now
+		} else if s.pause == 0 && now.Sub(s.first) > 0 {
+			return false
+		}
+		s.count++
+		header := s.header
+		if header == "date" {
+			header = now.UTC().Add(2 * time.Second).Format(http.TimeFormat)
+		}
+		w.Header().Set("Retry-After", header)
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	}
+	return s
+}
+
+func (s *storm) struck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count > 0
+}
+
+// more returns how many requests came after the first that was refused.
+func (s *storm) more() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count - 1
+}
+
+// bodies answers with what is no answer, each kind n times.
+func bodies(t *trial) verdict {
+	w := newWorld(t, options{sim: codatsim.Config{Companies: codatsim.MakeCompanies(7, 8), Rate: 60}})
+	kinds := []string{"503", "slow", "cut", "short", "bomb", "endless"}
+	struck := make([]atomic.Int64, len(kinds))
+	bomb := gzipBomb(t)
+	var turn atomic.Int64
+	spoil := spoiler(func(rw http.ResponseWriter, r *http.Request) bool {
+		i := turn.Add(1)
+		if i%2 == 0 {
+			return false
+		}
+		kind := int(i/2) % len(kinds)
+		if int(struck[kind].Add(1)) > t.n {
+			return false
+		}
+		return spoilBody(rw, r, kinds[kind], bomb)
+	})
+	w.spoil.Store(&spoil)
+	var v verdict
+	d := w.daemon()
+	done := func() (least int) {
+		least = t.n
+		for i := range struck {
+			least = min(least, int(struck[i].Load()))
+		}
+		return least
+	}
+	ok := w.within(time.Duration(t.n)*3*time.Second+time.Minute, func() bool {
+		t.struck(done())
+		return done() >= t.n
+	})
+	v.demand(ok, "only %d of each body were asked for", done())
+	w.spoil.Store(nil)
+	w.recovers(&v, time.Now(), time.Minute)
+	peak := peakMemory(t, d)
+	v.figure("peak memory %d MiB", peak>>20)
+	v.demand(peak < 400<<20, "%d MiB of memory were used", peak>>20)
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}
+
+// spoilBody answers with a body of a kind.
+func spoilBody(w http.ResponseWriter, r *http.Request, kind string, bomb []byte) bool {
+	part := []byte(`{"results":[{"pushOperationKey":"0`)
+	w.Header().Set("Content-Type", "application/json")
+	switch kind {
+	case "503":
+		w.WriteHeader(http.StatusServiceUnavailable)
+	case "slow":
+		for range 10 {
+			_, _ = w.Write(part[:3]) // to a client that may be gone
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-r.Context().Done():
+				return true
+			}
+		}
+	case "cut":
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write(part)
+		panic(http.ErrAbortHandler)
+	case "short":
+		_, _ = w.Write(part)
+	case "bomb":
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(bomb)
+	case "endless":
+		chunk := bytes.Repeat([]byte(" "), 1<<16)
+		for range 1 << 13 { // half a gibibyte, unless somebody stops listening
+			if _, err := w.Write(chunk); err != nil {
+				return true
+			}
+		}
+	}
+	return true
+}
+
+// gzipBomb returns half a gibibyte of nothing, compressed.
+func gzipBomb(t *trial) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	zeros := make([]byte, 1<<20)
+	for range 512 {
+		_ = must(z.Write(zeros))(t)
+	}
+	require.NoError(t, z.Close())
+	return b.Bytes()
+}
+
+// peakMemory returns the most memory that a daemon had, in bytes.
+func peakMemory(t *trial, d *daemon) int64 {
+	status := string(must(os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Process.Pid)))(t))
+	_, rest, _ := strings.Cut(status, "VmHWM:")
+	kB, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	return must(strconv.ParseInt(kB, 10, 64))(t) << 10
+}
+
+// drift lets bursts arrive at quiet companies while their pages are read, with
+// pages that lie, and kills the daemon between the pages of every tenth walk.
+func drift(t *trial) verdict {
+	companies := codatsim.MakeCompanies(7, 4)
+	var page atomic.Pointer[func(codatsim.Request)]
+	w := newWorld(t, options{sim: codatsim.Config{Companies: companies, Rate: 0.01, History: 60, Hook: func(r codatsim.Request) {
+		if f := page.Load(); f != nil && r.Kind == codatsim.List && r.Page > 1 {
+			(*f)(r)
+		}
+	}}})
+	w.environ = []string{"PUSHWATCH_POLL_SWEEP=0 0 1 1 *"} // no sweep comes to the rescue
+	require.NoError(t, w.sim.SetFaults(
+		codatsim.Rule{Fault: codatsim.Shift, N: 3, Chance: 0.1}, codatsim.Rule{Fault: codatsim.MissingRow, Chance: 0.05},
+		codatsim.Rule{Fault: codatsim.RepeatRow, Chance: 0.1}, codatsim.Rule{Fault: codatsim.LyingTotals, Chance: 0.2},
+		codatsim.Rule{Fault: codatsim.EmptyPage, Chance: 0.02}))
+	var v verdict
+	d := w.daemon()
+	baselined := w.within(30*time.Second, func() bool { return w.number(`select count(*) from pushwatch.company where baselined`) == 4 })
+	v.demand(baselined, "the first looks do not end: %s", w.log.end())
+	for i := 0; i < t.n && len(v.Broken) == 0; i += len(companies) {
+		var kill atomic.Bool
+		kill.Store(i%40 == 0)
+		f := func(r codatsim.Request) {
+			if kill.CompareAndSwap(true, false) {
+				_ = d.Process.Kill() // before the second page is answered
+			}
+			_, _ = w.sim.Arrive(r.CompanyID, t.drifting()) // frozen at the end
+		}
+		page.Store(&f)
+		for _, c := range companies {
+			_ = must(w.sim.Arrive(c.ID, 8+i%7))(t)
+		}
+		began := time.Now()
+		looked := func() bool {
+			if !kill.Load() && i%40 == 0 && d.ProcessState == nil && exited(d) {
+				_ = d.Wait()
+				d = w.daemon()
+			}
+			return w.number(`select count(*) from pushwatch.company where discovered_at < $1`, began) == 0
+		}
+		v.demand(w.within(30*time.Second, looked), "a company was not looked at: %s", w.log.end())
+		t.struck(i + len(companies))
+	}
+	page.Store(nil)
+	require.NoError(t, w.sim.SetFaults())
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}
+
+// drifting returns how many operations arrive between two pages: at most one more
+// than a page holds, and mostly none.
+func (t *trial) drifting() int {
+	t.drift.Lock()
+	defer t.drift.Unlock()
+	return max(0, t.random.IntN(12)-6) + 1
+}
+
+// exited reports whether a killed daemon has ended.
+func exited(d *daemon) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Process.Pid))
+	return err != nil || strings.Contains(string(status), ") Z ")
+}
+
+// lies shows terminal operations as they were, keys with two statuses, and lets
+// statuses flap for real.
+func lies(t *trial) verdict {
+	laws := codatsim.DefaultLaws()
+	for i := range laws {
+		laws[i].Cancelled, laws[i].Processing = 0.2, 0.2
+	}
+	w := newWorld(t, options{sim: codatsim.Config{Laws: laws, Speed: 4}})
+	require.NoError(t, w.sim.SetFaults(
+		codatsim.Rule{Fault: codatsim.StaleRow, Request: codatsim.List, Chance: 0.3}, codatsim.Rule{Fault: codatsim.TwoStatuses, Chance: 0.2}))
+	var v verdict
+	d := w.daemon("PUSHWATCH_POLL_PAGE_SIZE=50")
+	flapped := 0
+	ok := w.within(time.Duration(t.n)*time.Second/2+time.Minute, func() bool {
+		struck := w.sim.Stats().Struck
+		n := struck[codatsim.StaleRow] + struck[codatsim.TwoStatuses] + flapped
+		t.struck(n)
+		truth := w.sim.Truth()
+		o := truth[t.random.IntN(len(truth))]
+		if o.Status == codatsim.Success || o.Status == codatsim.Failed {
+			require.NoError(t, w.sim.Set(o.CompanyID, o.Key, codatsim.Pending, o.Status, codatsim.Pending))
+			flapped++
+		}
+		return n >= t.n
+	})
+	struck := w.sim.Stats().Struck
+	v.figure("%d stale rows, %d contradictions, %d flaps", struck[codatsim.StaleRow], struck[codatsim.TwoStatuses], flapped)
+	v.demand(ok, "too few lies were told")
+	require.NoError(t, w.sim.SetFaults())
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}

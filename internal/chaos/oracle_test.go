@@ -1,0 +1,156 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/codat/codatsim"
+	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/audit"
+	"github.com/pushwatch/pushwatch/publisher"
+	"github.com/pushwatch/pushwatch/store/storetest"
+)
+
+// settle freezes the simulator, gives the system its time to become whole, and
+// lets the oracle judge. What was noted before goes with the verdict.
+func (w *world) settle(v verdict) verdict {
+	w.Helper()
+	w.sim.Freeze()
+	truth := w.sim.Truth()
+	w.within(w.patience, func() bool { return w.quiet(truth) })
+	w.examine(&v, truth)
+	return v
+}
+
+// database runs fn on a connection that goes past all proxies.
+func (w *world) database(fn func(context.Context, *pgx.Conn) error) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, w.databaseURL)
+	require.NoError(w, err)
+	defer func() { _ = conn.Close(ctx) }()
+	require.NoError(w, fn(ctx, conn))
+}
+
+// number returns one number from the database.
+func (w *world) number(sql string, args ...any) (n int64) {
+	w.Helper()
+	w.database(func(ctx context.Context, conn *pgx.Conn) error { return conn.QueryRow(ctx, sql, args...).Scan(&n) })
+	return n
+}
+
+// quiet reports whether views and stream have caught up with the truth: a cheap
+// look, not a judgement.
+func (w *world) quiet(truth []codatsim.Truth) bool {
+	a := audit.New()
+	waiting := 0
+	w.database(func(ctx context.Context, conn *pgx.Conn) error {
+		if err := tellOperations(ctx, conn, a); err != nil {
+			return err
+		}
+		return conn.QueryRow(ctx, `select count(*) from reporting.push_transitions where published_at is null`).Scan(&waiting)
+	})
+	for _, t := range truth {
+		a.Truth(audit.Operation{CompanyID: t.CompanyID, Key: t.Key}, t.Status)
+	}
+	return waiting == 0 && a.Report().Lost == 0
+}
+
+func tellOperations(ctx context.Context, conn *pgx.Conn, a *audit.Audit) error {
+	rows, err := conn.Query(ctx, `select company_id, push_operation_key, status from reporting.push_operations`)
+	if err != nil {
+		return err
+	}
+	var op audit.Operation
+	var status string
+	_, err = pgx.ForEachRow(rows, []any{&op.CompanyID, &op.Key, &status}, func() error {
+		a.Stored(op, status)
+		return nil
+	})
+	return err
+}
+
+// examine is the oracle: the simulator's truth against views and stream.
+func (w *world) examine(v *verdict, truth []codatsim.Truth) {
+	w.Helper()
+	a := audit.New()
+	took := map[audit.Operation][]codatsim.Step{}
+	for _, t := range truth {
+		op := audit.Operation{CompanyID: t.CompanyID, Key: t.Key}
+		a.Truth(op, t.Status)
+		took[op] = t.Log
+	}
+	w.database(func(ctx context.Context, conn *pgx.Conn) error {
+		if err := tellOperations(ctx, conn, a); err != nil {
+			return err
+		}
+		rows, err := conn.Query(ctx, `select event_id from reporting.push_transitions`)
+		if err != nil {
+			return err
+		}
+		var id string
+		_, err = pgx.ForEachRow(rows, []any{&id}, func() error {
+			a.Transition(id)
+			return nil
+		})
+		return err
+	})
+	told := map[string]bool{}
+	w.messages(func(m publisher.StoredMessage) {
+		var e event.Event
+		require.NoError(w, json.Unmarshal(m.Data, &e))
+		op := audit.Operation{CompanyID: e.CompanyID, Key: e.PushOperationKey}
+		a.Message(op, e.Version, m.ID)
+		if told[m.ID] {
+			return // a duplicate, which is counted as one
+		}
+		told[m.ID] = true
+		rest, happened := after(took[op], string(e.Status))
+		took[op] = rest
+		if !happened {
+			v.Phantom++
+		}
+	})
+	report := a.Report()
+	v.Operations, v.Changes, v.Published = report.Operations, report.Changes, report.Published
+	v.Lost, v.Duplicated, v.OutOfOrder = report.Lost, report.Duplicated, report.OutOfOrder
+	v.Phantom += report.Unknown
+	broken, err := storetest.Violations(w.Context(), w.databaseURL)
+	require.NoError(w, err)
+	v.Orphans = len(broken)
+	v.Broken = append(v.Broken, broken...)
+	stats := w.sim.Stats()
+	v.Quota = max(0, stats.Charged-int((1-w.reserve)*float64(w.dayLimit)))
+	for company, most := range stats.MaxConcurrent {
+		v.demand(most <= 10, "%d requests of company %s at once", most, company)
+	}
+}
+
+// after returns what is left of an operation's life behind the first step to a
+// status; polling samples, so events may skip steps but not invent or reorder any.
+func after(life []codatsim.Step, status string) ([]codatsim.Step, bool) {
+	for i, step := range life {
+		if step.Status == status {
+			return life[i+1:], true
+		}
+	}
+	return life, false
+}
+
+func (w *world) messages(fn func(publisher.StoredMessage)) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), 5*time.Minute)
+	defer cancel()
+	nc, err := publisher.Dial(ctx, publisher.DialConfig{URL: w.natsURL})
+	require.NoError(w, err)
+	defer nc.Close()
+	require.NoError(w, publisher.ReadAll(ctx, nc, stream, func(m publisher.StoredMessage) error {
+		fn(m)
+		return nil
+	}))
+}
