@@ -16,5 +16,19 @@ func (s *Store) TransactionSetting(ctx context.Context, name string) (string, er
 	return value, err
 }
 
+// ServerProblem says what is wrong with a server of a version, such as 130008.
+func ServerProblem(number string) string {
+	return serverSettings{number: number, version: number, commit: "on", encoding: "UTF8"}.problem()
+}
+
+// InTheClear returns the host that a connection string may reach unencrypted.
+func InTheClear(url string) (string, error) {
+	c, err := pgx.ParseConfig(url)
+	if err != nil {
+		return "", err
+	}
+	return inTheClear(c), nil
+}
+
 // SetPage sets how many keys the replay finds at once, for tests.
 func (r *Replay) SetPage(n int) { r.page = n }

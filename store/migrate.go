@@ -35,7 +35,7 @@ func Migrate(ctx context.Context, config Config, apply bool) ([]Migration, error
 	}
 	defer s.Close()
 	if apply {
-		if err := s.checkServer(ctx); err != nil {
+		if _, err := s.checkServer(ctx); err != nil {
 			return nil, err
 		}
 		if err := s.migrate(ctx); err != nil {

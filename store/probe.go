@@ -10,6 +10,8 @@ type Server struct {
 	Address string // database, host and port; holds no secret
 	Version string // as the server spells it
 	Pending int    // migrations that it lacks
+
+	Warnings []string // what should be mended, each one line
 }
 
 // Probe looks at a database as [Open] would and changes nothing. Its errors are
@@ -22,7 +24,7 @@ func Probe(ctx context.Context, config Config) (Server, error) {
 	defer s.Close()
 	c := s.pool.Config().ConnConfig
 	server := Server{Address: fmt.Sprintf("database %s on %s:%d", c.Database, c.Host, c.Port)}
-	if err := s.checkServer(ctx); err != nil {
+	if server.Warnings, err = s.checkServer(ctx); err != nil {
 		return server, err
 	}
 	if err := s.pool.QueryRow(ctx, `select current_setting('server_version')`).Scan(&server.Version); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,8 +50,6 @@ type Store struct {
 type SetupError struct{ Problem string }
 
 func (e *SetupError) Error() string { return "postgres: " + e.Problem }
-
-const minServerVersion = 140000
 
 // Open connects, checks that the server can keep pushwatch's promises, brings
 // the schema up to date (or verifies it) and sets the clock. A *SetupError is
@@ -115,8 +112,12 @@ func unquoted(err error) string {
 }
 
 func (s *Store) prepare(ctx context.Context) error {
-	if err := s.checkServer(ctx); err != nil {
+	warnings, err := s.checkServer(ctx)
+	if err != nil {
 		return err
+	}
+	for _, warning := range warnings {
+		s.config.Logger.Warn("PostgreSQL", "warning", warning)
 	}
 	if err := s.migrate(ctx); err != nil {
 		return err
@@ -127,37 +128,6 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	s.Clock = newClock()
 	return s.SyncClock(ctx)
-}
-
-// checkServer refuses a server on which a commit may be lost or on which the
-// statements of this package do not run.
-func (s *Store) checkServer(ctx context.Context) error {
-	const q = `
-select current_setting('server_version_num'), current_setting('server_version'),
-       current_setting('synchronous_commit'), current_setting('fsync'), current_setting('full_page_writes'),
-       current_setting('server_encoding'), pg_catalog.pg_is_in_recovery()`
-	var number, version, commit, fsync, fullPages, encoding string
-	var standby bool
-	err := s.pool.QueryRow(ctx, q).Scan(&number, &version, &commit, &fsync, &fullPages, &encoding, &standby)
-	if err != nil {
-		return fmt.Errorf("read the server's settings: %w", err)
-	}
-	n, err := strconv.Atoi(number)
-	switch {
-	case err != nil || n < minServerVersion:
-		return &SetupError{Problem: fmt.Sprintf("server is version %s; 14 or newer is needed", version)}
-	case standby:
-		return &SetupError{Problem: "server is a standby and read only; give the address of the primary"}
-	case commit == "off":
-		return &SetupError{Problem: "synchronous_commit is off: a crash would lose commits that were announced; " +
-			"set it on for this role: alter role current_user set synchronous_commit = on"}
-	case encoding != "UTF8":
-		return &SetupError{Problem: fmt.Sprintf("database encoding is %s; create it with encoding UTF8", encoding)}
-	}
-	if fsync == "off" || fullPages == "off" {
-		s.config.Logger.Warn("PostgreSQL runs with fsync or full_page_writes off: a power cut may lose or damage data")
-	}
-	return nil
 }
 
 // Instance returns the eight hex digits that were made with the database and

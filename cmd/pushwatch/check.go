@@ -95,7 +95,7 @@ func checkAll(ctx context.Context, flags config.Flags) (*checkReport, error) {
 	}
 	counting := false
 	if s.database.URL != "" || c.Postgres.External {
-		detail, err := checkDatabase(ctx, s)
+		detail, err := checkDatabase(ctx, s, c.Postgres.External)
 		counting = err == nil
 		r.note("postgresql", whose(c.Postgres.External)+detail, err)
 	}
@@ -177,7 +177,7 @@ func checkedServers(ctx context.Context, c config.Config, log *slog.Logger) (s s
 	return s, stop, err
 }
 
-func checkDatabase(ctx context.Context, s settings) (string, error) {
+func checkDatabase(ctx context.Context, s settings, external bool) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	server, err := store.Probe(ctx, s.database)
@@ -196,7 +196,10 @@ func checkDatabase(ctx context.Context, s settings) (string, error) {
 	default:
 		detail += ", schema up to date"
 	}
-	return detail, err
+	if !external {
+		server.Warnings = nil // a throw-away one is as it is on purpose
+	}
+	return strings.Join(append([]string{detail}, server.Warnings...), "; warning: "), err
 }
 
 func checkNATS(ctx context.Context, s settings) (string, error) {
