@@ -2,6 +2,7 @@ package codat
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,18 +17,31 @@ const maxRetryAfter = 24 * time.Hour
 // readAnswer reads what an answer's headers say of limits. Now stands in where
 // there is no Date header.
 func readAnswer(response *http.Response, now time.Time) push.Answer {
-	answer := push.Answer{
-		Status: response.StatusCode,
-		Limits: push.Limits{
-			Limit:     count(response.Header.Get("X-Rate-Limit-Limit")),
-			Remaining: count(response.Header.Get("X-Rate-Limit-Remaining")),
-		},
+	answer := push.Answer{Status: response.StatusCode}
+	read := func(name string, take func(value string) bool) {
+		if values := response.Header.Values(name); len(values) > 0 && !take(values[0]) {
+			answer.Unreadable = append(answer.Unreadable, name)
+		}
 	}
-	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
-		answer.Date = push.Time(date)
-		now = date
+	read("Date", func(value string) bool {
+		date, err := http.ParseTime(value)
+		if err == nil {
+			answer.Date = push.Time(date)
+			now = date
+		}
+		return err == nil
+	})
+	for name, to := range map[string]**int{"X-Rate-Limit-Limit": &answer.Limits.Limit, "X-Rate-Limit-Remaining": &answer.Limits.Remaining} {
+		read(name, func(value string) bool {
+			*to = count(value)
+			return *to != nil
+		})
 	}
-	answer.RetryAfter, answer.HasRetryAfter = largestRetryAfter(response.Header.Values("Retry-After"), now)
+	read("Retry-After", func(string) bool {
+		answer.RetryAfter, answer.HasRetryAfter = largestRetryAfter(response.Header.Values("Retry-After"), now)
+		return answer.HasRetryAfter
+	})
+	slices.Sort(answer.Unreadable)
 	return answer
 }
 

@@ -59,23 +59,27 @@ func TestAnswerReadsDateAndLimits(t *testing.T) {
 		name             string
 		limit, remaining string
 		want             push.Limits
+		unreadable       []string
 	}{
 		{name: "both", limit: "100000", remaining: "99", want: push.Limits{Limit: number(100000), Remaining: number(99)}},
 		{name: "none", want: push.Limits{}},
 		{name: "nothing remains", limit: "1000", remaining: "0", want: push.Limits{Limit: number(1000), Remaining: number(0)}},
-		{name: "a negative number is ignored", limit: "-1", remaining: "5", want: push.Limits{Remaining: number(5)}},
-		{name: "a fraction is ignored", limit: "1.5", remaining: "1e3", want: push.Limits{}},
-		{name: "words are ignored", limit: "unlimited", remaining: "null", want: push.Limits{}},
-		{name: "a number over all bounds is ignored", limit: "99999999999", remaining: "5", want: push.Limits{Remaining: number(5)}},
+		{name: "a negative number is ignored", limit: "-1", remaining: "5", want: push.Limits{Remaining: number(5)}, unreadable: []string{"X-Rate-Limit-Limit"}},
+		{name: "a fraction is ignored", limit: "1.5", remaining: "1e3", unreadable: []string{"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining"}},
+		{name: "words are ignored", limit: "unlimited", remaining: "null", unreadable: []string{"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining"}},
+		{name: "a number over all bounds is ignored", limit: "99999999999", remaining: "5", want: push.Limits{Remaining: number(5)}, unreadable: []string{"X-Rate-Limit-Limit"}},
 		{name: "spaces do no harm", limit: " 7 ", remaining: "5", want: push.Limits{Limit: number(7), Remaining: number(5)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			header := http.Header{}
-			header.Set("X-Rate-Limit-Limit", c.limit)
-			header.Set("X-Rate-Limit-Remaining", c.remaining)
+			if c.limit+c.remaining != "" {
+				header.Set("X-Rate-Limit-Limit", c.limit)
+				header.Set("X-Rate-Limit-Remaining", c.remaining)
+			}
+			header.Set("X-Rate-Limit-Reset", "1679419078923") // its format is not documented: nothing hangs on it
 			header.Set("Date", noon.Format(http.TimeFormat))
 			got := readAnswer(&http.Response{StatusCode: 503, Header: header}, noon.Add(time.Hour))
-			assert.Equal(t, push.Answer{Status: 503, Date: noon, Limits: c.want}, got)
+			assert.Equal(t, push.Answer{Status: 503, Date: noon, Limits: c.want, Unreadable: c.unreadable}, got)
 		})
 	}
 }
@@ -92,6 +96,10 @@ func TestRetryDatesAreMeasuredFromTheAnswersOwnDate(t *testing.T) {
 	assert.Equal(t, 30*time.Second, own.RetryAfter, "without a Date, from our clock")
 	assert.True(t, own.Date.IsZero())
 	assert.True(t, own.HasRetryAfter)
+	assert.Equal(t, []string{"Date"}, own.Unreadable)
+
+	header.Set("Retry-After", "soon")
+	assert.Equal(t, []string{"Date", "Retry-After"}, readAnswer(&http.Response{Header: header}, noon).Unreadable)
 }
 
 func TestServerAhead(t *testing.T) {

@@ -253,9 +253,7 @@ func (p *Poller) record(ctx context.Context, r push.Record) (push.Recorded, erro
 		return recorded, err
 	}
 	p.config.Metrics.transitions.Add(float64(recorded.Events))
-	for _, item := range r.Page.Quarantined {
-		p.config.Metrics.quarantined.WithLabelValues(item.Class).Inc()
-	}
+	p.config.Metrics.page(r.Page)
 	if recorded.Events > 0 {
 		p.config.OnEvents()
 	}

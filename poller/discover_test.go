@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -163,6 +164,26 @@ func TestADisputeIsAskedInTheSameRunAndNeverHoldsUpThePage(t *testing.T) {
 			assert.Contains(t, b.store.rows, b.codat.list[0].Key, "the page is kept")
 		})
 	}
+}
+
+func TestOddAndQuarantinedRecordsAreCountedByReason(t *testing.T) {
+	m := NewMetrics()
+	m.page(push.Page{
+		Operations: []push.Operation{
+			{Status: push.Success},
+			{Status: "Cancelled", Flags: []string{"errorMessage:cut", "changes:cut:201"}},
+			{Status: "pending", Flags: []string{"requestedOnUtc:unusable"}},
+		},
+		Quarantined: []push.Quarantined{{Class: "status_missing"}},
+	})
+	for what, want := range map[string]int{"unknown_status": 1, "cut": 2, "unusable": 1} {
+		assert.Equal(t, want, int(testutil.ToFloat64(m.odd.WithLabelValues(what))), what)
+	}
+	assert.Equal(t, 3, testutil.CollectAndCount(m.odd), "a length is no label")
+	assert.Equal(t, 1, int(testutil.ToFloat64(m.quarantined.WithLabelValues("status_missing"))))
+	problems, err := testutil.CollectAndLint(m)
+	require.NoError(t, err)
+	assert.Empty(t, problems)
 }
 
 func TestACompanyThatCodatDoesNotKnowIsAskedOnceAnHour(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -22,6 +24,8 @@ type Book interface {
 // Ledger stands before every request that pushwatch sends and counts it first.
 // It is safe for concurrent use.
 type Ledger struct {
+	Ignored *prometheus.CounterVec // to be registered by the program
+
 	book   Book
 	share  func() (reserve float64, companies int)
 	log    *slog.Logger
@@ -37,7 +41,10 @@ type Ledger struct {
 // NewLedger returns a ledger on book. Share tells, as of now, how much of the day's
 // quota is left to others (0 to 0.95), and how many companies are configured.
 func NewLedger(book Book, share func() (reserve float64, companies int), log *slog.Logger) *Ledger {
-	return &Ledger{book: book, share: share, log: log,
+	ignored := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pushwatch_codat_headers_ignored_total", Help: "Headers of Codat's answers that speak of limits or times and could not be read.",
+	}, []string{"header"})
+	return &Ledger{Ignored: ignored, book: book, share: share, log: log,
 		jitter: rand.N(time.Minute), places: map[string]chan struct{}{}}
 }
 
@@ -97,12 +104,16 @@ func (l *Ledger) charge(ctx context.Context, ask push.Ask) (push.Grant, error) {
 
 // Settle learns from the answer of a granted request and gives its place back.
 // An answer belongs to the day of its Date header: when that is another day than
-// the one that was charged, the charge moves there.
+// the one that was charged, the charge moves there. A date further than a day
+// from ours is no date.
 func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) error {
 	defer func() { <-l.place(grant.Ask.CompanyID) }()
+	for _, header := range a.Unreadable {
+		l.Ignored.WithLabelValues(header).Inc()
+	}
 	day := grant.Day
-	if !a.Date.IsZero() {
-		day = a.Date.UTC().Truncate(24 * time.Hour)
+	if told := a.Date.UTC().Truncate(24 * time.Hour); told.Sub(grant.Day).Abs() <= 24*time.Hour {
+		day = told
 	}
 	moved := !day.Equal(grant.Day)
 	walks := grant.Ask.Purpose == push.ForBaseline || grant.Ask.Purpose == push.ForSweep
@@ -111,6 +122,7 @@ func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) er
 		rules.settle(now, q, a, backoff)
 		if moved {
 			charge(q, 1, walks)
+			rules.await(now, q, a.Date)
 		}
 	})
 	if err != nil || !moved {

@@ -1,6 +1,12 @@
 package poller
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pushwatch/pushwatch/push"
+)
 
 // Metrics are what a poller counts. It is a prometheus.Collector, registered by
 // whoever wires the poller.
@@ -8,6 +14,7 @@ type Metrics struct {
 	runs        *prometheus.CounterVec
 	transitions prometheus.Counter
 	quarantined *prometheus.CounterVec
+	odd         *prometheus.CounterVec
 	companies   prometheus.Gauge
 }
 
@@ -23,9 +30,29 @@ func NewMetrics() *Metrics {
 		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pushwatch_records_quarantined_total", Help: "Records set aside because they could not be read, by reason; a record counts at each look.",
 		}, []string{"class"}),
+		odd: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushwatch_records_odd_total", Help: "Records read though something in them was not as documented, by what; a record counts at each look.",
+		}, []string{"what"}),
 		companies: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "pushwatch_companies", Help: "Companies assigned to this process.",
 		}),
+	}
+}
+
+// page counts what a recorded page held.
+func (m *Metrics) page(page push.Page) {
+	for _, item := range page.Quarantined {
+		m.quarantined.WithLabelValues(item.Class).Inc()
+	}
+	for _, op := range page.Operations {
+		if _, ok := op.Status.Documented(); !ok {
+			m.odd.WithLabelValues("unknown_status").Inc()
+		}
+		for _, flag := range op.Flags {
+			_, what, _ := strings.Cut(flag, ":") // the field
+			what, _, _ = strings.Cut(what, ":")  // a length
+			m.odd.WithLabelValues(what).Inc()
+		}
 	}
 }
 
@@ -37,5 +64,6 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.runs.Collect(ch)
 	m.transitions.Collect(ch)
 	m.quarantined.Collect(ch)
+	m.odd.Collect(ch)
 	m.companies.Collect(ch)
 }

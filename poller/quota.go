@@ -64,15 +64,12 @@ func (r rules) admit(now time.Time, q *push.Quota, ask push.Ask) verdict {
 	if now.Before(q.BlockedUntil) {
 		return verdict{until: q.BlockedUntil, kind: q.BlockedBy, reason: fmt.Sprintf("paused: %s", q.BlockedBy)}
 	}
-	limit, share := r.limit(*q), r.share(*q)
 	reset := q.Day.Add(24 * time.Hour).Add(r.jitter)
 	walks := ask.Purpose == push.ForBaseline || ask.Purpose == push.ForSweep
-	switch {
-	case q.Used >= share:
-		return verdict{until: reset, kind: push.KindQuota, reason: fmt.Sprintf("the day's share of %d requests is spent", share)}
-	case q.Remaining != nil && float64(*q.Remaining) <= stopRemaining*float64(limit):
-		return verdict{until: reset, kind: push.KindQuota, reason: fmt.Sprintf("%d of %d requests of the day remain for all users of the key", *q.Remaining, limit)}
-	case walks && q.UsedWalks >= int(walkShare*float64(share)):
+	if reason := r.spent(*q); reason != "" {
+		return verdict{until: reset, kind: push.KindQuota, reason: reason}
+	}
+	if walks && q.UsedWalks >= int(walkShare*float64(r.share(*q))) {
 		return verdict{until: reset, kind: push.KindQuota, reason: "baselines and sweeps have spent their fifth of the day's share"}
 	}
 	// The minute's bucket as a virtual schedule (GCRA): NextSlot is when a request
@@ -96,6 +93,30 @@ func (r rules) admit(now time.Time, q *push.Quota, ask push.Ask) verdict {
 		q.BlockedBy, q.BlockedUntil = "", time.Time{}
 	}
 	return verdict{granted: true}
+}
+
+// spent says why nothing may be sent on a day any more; empty: something may.
+func (r rules) spent(q push.Quota) string {
+	switch limit, share := r.limit(q), r.share(q); {
+	case q.Used >= share:
+		return fmt.Sprintf("the day's share of %d requests is spent", share)
+	case q.Remaining != nil && float64(*q.Remaining) <= stopRemaining*float64(limit):
+		return fmt.Sprintf("%d of %d requests of the day remain for all users of the key", *q.Remaining, limit)
+	}
+	return ""
+}
+
+// await pauses everything when a day that is the server's and not ours is spent,
+// until it ends by the server's clock: no admit would look at its row, and with a
+// server whose clock is hours off ours nothing would bind for hours.
+func (r rules) await(now time.Time, q *push.Quota, date time.Time) {
+	if r.spent(*q) == "" {
+		return
+	}
+	until := now.Add(q.Day.Add(24 * time.Hour).Sub(date)).Add(r.jitter)
+	if until.After(q.BlockedUntil) {
+		q.BlockedUntil, q.BlockedBy = until, push.KindQuota
+	}
 }
 
 func refusesKey(kind push.Kind) bool {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -205,6 +206,57 @@ func TestAnAnswerBelongsToTheDayOfItsDateHeader(t *testing.T) {
 		assert.Equal(t, 1, book.used(tomorrow))
 		assert.Equal(t, 500, *book.days[tomorrow.Truncate(24*time.Hour)].Limit)
 	})
+}
+
+func TestWhatAnAnswerSaysOfLimitsUnreadablyIsCounted(t *testing.T) {
+	ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
+	grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+	require.NoError(t, err)
+	require.NoError(t, ledger.Settle(t.Context(), grant, push.Answer{Status: 200, Unreadable: []string{"Date", "Retry-After"}}))
+	assert.Equal(t, 1, int(testutil.ToFloat64(ledger.Ignored.WithLabelValues("Date"))))
+	assert.Equal(t, 2, testutil.CollectAndCount(ledger.Ignored))
+	problems, err := testutil.CollectAndLint(ledger.Ignored)
+	require.NoError(t, err)
+	assert.Empty(t, problems)
+}
+
+// A server whose clock is hours off ours counts by its own days: what is spent on
+// one of them must stop us though our own day's row says nothing of it.
+func TestTheShareHoldsWhateverTheDateHeaderSays(t *testing.T) {
+	const share = 1000 // half of 1000 x (1 + 1)
+	for name, c := range map[string]struct {
+		start time.Duration // of the day
+		ahead time.Duration // the server's clock
+		wait  time.Duration // until it may go on
+	}{
+		"the same":                         {12 * time.Hour, 0, 12 * time.Hour},
+		"three hours ahead":                {12 * time.Hour, 3 * time.Hour, 12 * time.Hour},
+		"three hours ahead, in its day":    {22 * time.Hour, 3 * time.Hour, 23 * time.Hour},
+		"three hours behind, in its day":   {time.Hour, -3 * time.Hour, 2 * time.Hour},
+		"half a day behind, in its day":    {time.Hour, -12 * time.Hour, 11 * time.Hour},
+		"decades behind, which is no time": {12 * time.Hour, -50 * 365 * 24 * time.Hour, 12 * time.Hour},
+		"years ahead, which is no time":    {12 * time.Hour, 5 * 365 * 24 * time.Hour, 12 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(c.start) // the bubble begins at midnight
+				ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
+				sent := 0
+				for ; sent <= 2*share; sent++ {
+					grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
+					if err != nil {
+						var ask *push.AskError
+						require.ErrorAs(t, err, &ask)
+						assert.Equal(t, push.KindQuota, ask.Kind)
+						assert.WithinDuration(t, time.Now().Add(c.wait), ask.Until, 5*time.Minute)
+						break
+					}
+					require.NoError(t, ledger.Settle(t.Context(), grant, push.Answer{Status: 200, Date: time.Now().UTC().Add(c.ahead)}))
+				}
+				assert.Equal(t, share, sent)
+			})
+		})
+	}
 }
 
 func TestHealthTellsWhyNothingIsAsked(t *testing.T) {

@@ -50,6 +50,9 @@ type Answer struct {
 	RetryAfter time.Duration // as the server asked, from the Date header on; meaningful when HasRetryAfter
 	// HasRetryAfter tells a Retry-After header that could be read from none.
 	HasRetryAfter bool
+	// Unreadable names the headers of limits and times that are there and say
+	// nothing that can be used. They count as absent.
+	Unreadable []string
 }
 
 // Limits are the X-Rate-Limit headers of an answer; nil where absent or unreadable.
