@@ -128,3 +128,20 @@ func nullable(t time.Time) *time.Time {
 	}
 	return &t
 }
+
+// UnknownCompanies returns those of ids that were never configured.
+func (s *Store) UnknownCompanies(ctx context.Context, ids []string) ([]string, error) {
+	const q = `
+select id from unnest($1::text[]) as i(id)
+where not exists (select from pushwatch.company c where c.company_id = i.id)
+order by id`
+	rows, err := s.pool.Query(ctx, q, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look for companies: %w", err)
+	}
+	unknown, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look for companies: %w", err)
+	}
+	return unknown, nil
+}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,4 +38,25 @@ func withStore(ctx context.Context, flags config.Flags, fn func(settings, *store
 	}
 	defer database.Close()
 	return fn(s, database)
+}
+
+// knownCompanies refuses companies to filter by that were never configured: a
+// mistyped id selects nothing, which would look like good news.
+func knownCompanies(ctx context.Context, database *store.Store, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	unknown, err := database.UnknownCompanies(ctx, ids)
+	if err == nil && len(unknown) > 0 {
+		err = fmt.Errorf("no company %s was ever configured; 'pushwatch status -o json' lists them", strings.Join(unknown, ", "))
+	}
+	return err
+}
+
+// knownFilter is knownCompanies for a flag that may be absent.
+func knownFilter(ctx context.Context, database *store.Store, companyID string) error {
+	if companyID == "" {
+		return nil
+	}
+	return knownCompanies(ctx, database, companyID)
 }

@@ -38,15 +38,8 @@ func execute(args []string) int {
 	return exitCode(err)
 }
 
-// oneLine returns the error without line breaks and control characters.
-func oneLine(err error) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ReplaceAll(err.Error(), "\n", "; "))
-}
+// oneLine returns the error on one line, with nothing that a terminal would act on.
+func oneLine(err error) string { return printable(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -34,10 +37,15 @@ func outputFlag(cmd *cobra.Command, forms ...string) *string {
 
 // writeJSON writes one indented document.
 func writeJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
+	var document bytes.Buffer
+	encoder := json.NewEncoder(&document)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	_, err := out.Write(shown(out, document.Bytes()))
+	return err
 }
 
 // printable returns text from elsewhere for a terminal: one line, and nothing
@@ -45,13 +53,34 @@ func writeJSON(out io.Writer, value any) error {
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\t' || r == '\r':
+		case r == '\n' || r == '\t' || r == '\r' || r == '\u2028' || r == '\u2029':
 			return ' '
-		case r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+		case commands(r):
 			return -1
 		}
 		return r
 	}, text)
+}
+
+// commands reports whether a terminal may take a character for a command: control
+// characters, and those that turn the direction of what follows.
+func commands(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// shown returns JSON for out. On a terminal the characters that JSON lets stand
+// but the terminal would act on are escaped: it is the same document.
+func shown(out io.Writer, document []byte) []byte {
+	if !isTerminal(out) || !utf8.Valid(document) {
+		return document
+	}
+	var b bytes.Buffer
+	for _, r := range string(document) {
+		if r >= 0x7f && r <= 0xffff && commands(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.Bytes()
 }
 
 // listing is rows under heads, for -o table and -o csv.
@@ -62,11 +91,20 @@ type listing struct {
 
 func (l *listing) add(cells ...string) { l.rows = append(l.rows, cells) }
 
-// write prints the listing: as CSV every cell as it is, as a table for people.
+// write prints the listing: as CSV every cell as it is, but on a terminal, as a
+// table for people.
 func (l *listing) write(out io.Writer, form string) error {
 	if form == "csv" {
-		w := csv.NewWriter(out)
-		return w.WriteAll(append([][]string{l.heads}, l.rows...))
+		rows := append([][]string{l.heads}, l.rows...)
+		if isTerminal(out) {
+			for i, row := range rows {
+				rows[i] = make([]string, len(row))
+				for j, cell := range row {
+					rows[i][j] = printable(cell)
+				}
+			}
+		}
+		return csv.NewWriter(out).WriteAll(rows)
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, strings.ToUpper(strings.ReplaceAll(strings.Join(l.heads, "\t"), "_", " ")))

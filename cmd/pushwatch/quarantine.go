@@ -48,6 +48,9 @@ func newQuarantineList(flags *config.Flags) *cobra.Command {
 			return &usageError{fmt.Errorf("--limit %d: wanted 0 or more", limit)}
 		}
 		return withStore(cmd.Context(), *flags, func(_ settings, database *store.Store) error {
+			if err := knownFilter(cmd.Context(), database, filter.CompanyID); err != nil {
+				return err
+			}
 			all := []store.Aside{}
 			err := database.EachAside(cmd.Context(), filter, limit, func(a store.Aside) error {
 				all = append(all, a)
@@ -209,6 +212,9 @@ func (c *chosen) take(args []string) (err error) {
 // read returns what is meant, events of one operation in their order. An id that
 // is not there is an error.
 func (c *chosen) read(ctx context.Context, database *store.Store) ([]store.Aside, error) {
+	if err := knownFilter(ctx, database, c.filter.CompanyID); err != nil {
+		return nil, err
+	}
 	var found []store.Aside
 	err := database.EachAside(ctx, c.filter, 0, func(a store.Aside) error { found = append(found, a); return nil })
 	slices.Reverse(found)

@@ -113,6 +113,9 @@ func (r *replay) run(ctx context.Context, flags config.Flags, progress io.Writer
 	if err := r.settle(starting, database); err != nil {
 		return nil, err
 	}
+	if err := knownCompanies(starting, database, r.of.Companies...); err != nil {
+		return nil, err
+	}
 	events, err := database.CountReplay(ctx, r.of)
 	if err != nil {
 		return nil, err

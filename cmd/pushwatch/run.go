@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -83,11 +84,26 @@ func newLogger(format string, level *slog.LevelVar) *slog.Logger {
 	terminal := isTerminal(os.Stderr)
 	switch {
 	case format == "auto" && terminal:
-		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: time.TimeOnly}))
+		return slog.New(forTerminal(os.Stderr, level))
 	case format == "text":
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	}
 	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// forTerminal logs for people. The library passes escape sequences on to the
+// terminal, whoever wrote them; here they are nobody's but its own.
+func forTerminal(out io.Writer, level slog.Leveler) slog.Handler {
+	return tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: time.TimeOnly,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if said, ok := a.Value.Any().(error); ok {
+				a.Value = slog.StringValue(said.Error())
+			}
+			if a.Value.Kind() == slog.KindString {
+				a.Value = slog.StringValue(printable(a.Value.String()))
+			}
+			return a
+		}})
 }
 
 // runDaemon starts everything, works until ctx ends, and stops in order.

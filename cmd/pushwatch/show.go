@@ -27,6 +27,9 @@ func newShow() *cobra.Command {
 	form := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return withStore(cmd.Context(), flags, func(_ settings, database *store.Store) error {
+			if err := knownFilter(cmd.Context(), database, companyID); err != nil {
+				return err
+			}
 			lives, err := database.Lives(cmd.Context(), companyID, args[0])
 			if err != nil {
 				return err

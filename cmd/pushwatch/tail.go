@@ -56,7 +56,7 @@ func newTail() *cobra.Command {
 		if *form == "json" {
 			write = func(_ event.Event, m publisher.StoredMessage) error { return writeJSONLine(cmd.OutOrStdout(), m) }
 		}
-		return tailEvents(cmd.Context(), flags, func(prefix string) publisher.TailConfig {
+		return tailEvents(cmd.Context(), flags, companies, func(prefix string) publisher.TailConfig {
 			return publisher.TailConfig{Filters: tailFilters(prefix, companies, dataTypes, statuses), Since: begin}
 		}, write)
 	}
@@ -98,8 +98,9 @@ func orAny(values []string) []*string {
 }
 
 // tailEvents follows the stream of the configuration until ctx ends, which is no
-// error.
-func tailEvents(ctx context.Context, flags config.Flags, want func(prefix string) publisher.TailConfig,
+// error. Companies are those that are filtered by: the stream may know one that is
+// not configured any more, so that is a warning.
+func tailEvents(ctx context.Context, flags config.Flags, companies []string, want func(prefix string) publisher.TailConfig,
 	write func(event.Event, publisher.StoredMessage) error) error {
 	c, log, err := loadConfig(flags)
 	if err != nil {
@@ -111,6 +112,11 @@ func tailEvents(ctx context.Context, flags config.Flags, want func(prefix string
 	}
 	if s.nats.URL == "" {
 		return &serviceError{"NATS", fmt.Errorf("no pushwatch runs on %s; start 'pushwatch run', or set nats.url or NATS_URL", c.DataDir)}
+	}
+	for _, id := range companies {
+		if len(c.Companies) > 0 && !slices.ContainsFunc(c.Companies, func(known config.Company) bool { return known.ID == id }) {
+			log.Warn("a company to filter by is not configured", "company_id", id)
+		}
 	}
 	dialing, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -158,8 +164,8 @@ func tailLine(e event.Event, at string, withCompany bool) string {
 }
 
 // writeJSONLine prints the event's body on a line of its own, as it is in the
-// stream.
+// stream, but on a terminal.
 func writeJSONLine(out io.Writer, m publisher.StoredMessage) error {
-	_, err := out.Write(append(slices.Clip(m.Data), '\n'))
+	_, err := out.Write(append(slices.Clip(shown(out, m.Data)), '\n'))
 	return err
 }
