@@ -258,6 +258,26 @@ func TestTheMinutesLimitBinds(t *testing.T) {
 	assert.Zero(t, stats.Early)
 }
 
+func TestASimulatorThatRunsForEverForgetsOldDaysAndMinutes(t *testing.T) {
+	sim, clock := world(t, Config{})
+	for range 26 * 60 {
+		knock(sim, pushPath(sim))
+		clock.pass(time.Minute)
+	}
+	stats := sim.Stats()
+	assert.Len(t, stats.ByMinute, 24*60)
+	assert.Contains(t, stats.ByMinute, "2026-03-18T13:59")
+	assert.Len(t, stats.ByDay, 2)
+	for range 40 {
+		knock(sim, pushPath(sim))
+		clock.pass(24 * time.Hour)
+	}
+	stats = sim.Stats()
+	assert.Len(t, stats.ByDay, 31)
+	assert.Len(t, stats.ByMinute, 1)
+	assert.Equal(t, 26*60+40, stats.Requests)
+}
+
 func TestTenRequestsAtOncePerCompany(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	sim, _ := world(t, Config{Companies: MakeCompanies(1, 2), Hook: func(req Request) {

@@ -11,8 +11,8 @@ type Stats struct {
 	Requests  int            `json:"requests"` // received, refused ones included
 	ByKind    map[Kind]int   `json:"byKind"`
 	ByCompany map[string]int `json:"byCompany"`
-	ByDay     map[string]int `json:"byDay"`    // UTC, as 2026-01-31
-	ByMinute  map[string]int `json:"byMinute"` // UTC, as 2026-01-31T23:59
+	ByDay     map[string]int `json:"byDay"`    // UTC, as 2026-01-31, of the last 31 days
+	ByMinute  map[string]int `json:"byMinute"` // UTC, as 2026-01-31T23:59, of the last 24 hours
 	ByStatus  map[int]int    `json:"byStatus"` // HTTP status; 0 for a connection that was reset
 	// MaxConcurrent is the largest number of requests of one company that were
 	// open at once.
@@ -87,10 +87,24 @@ func (l *ledger) enter(req Request, authorised bool) admission {
 func (l *ledger) turn(now time.Time) {
 	if day := now.Truncate(24 * time.Hour); !day.Equal(l.day) {
 		l.day, l.stats.Charged = day, 0
+		forget(l.stats.ByDay, day.AddDate(0, 0, -30).Format(dayForm))
 	}
 	if minute := now.Truncate(time.Minute); !minute.Equal(l.minute) {
 		l.minute, l.inMinute = minute, 0
+		forget(l.stats.ByMinute, minute.Add(-24*time.Hour+time.Minute).Format(minuteForm))
 	}
+}
+
+// How the days and minutes of Stats are written: the earlier, the smaller.
+const (
+	dayForm    = "2006-01-02"
+	minuteForm = "2006-01-02T15:04"
+)
+
+// forget drops what lies before a day or minute, so that a simulator may run for
+// ever.
+func forget(counts map[string]int, before string) {
+	maps.DeleteFunc(counts, func(at string, _ int) bool { return at < before })
 }
 
 func (l *ledger) count(req Request) {
@@ -100,8 +114,8 @@ func (l *ledger) count(req Request) {
 	l.stats.Requests++
 	l.stats.ByKind[req.Kind]++
 	l.stats.ByCompany[req.CompanyID]++
-	l.stats.ByDay[req.At.Format("2006-01-02")]++
-	l.stats.ByMinute[req.At.Format("2006-01-02T15:04")]++
+	l.stats.ByDay[req.At.Format(dayForm)]++
+	l.stats.ByMinute[req.At.Format(minuteForm)]++
 	l.open[req.CompanyID]++
 	l.stats.MaxConcurrent[req.CompanyID] = max(l.stats.MaxConcurrent[req.CompanyID], l.open[req.CompanyID])
 }
