@@ -13,4 +13,6 @@
 //     and none while a pause is on that any replica has seen.
 //   - What was due while nobody was there runs once when a company is taken up,
 //     however many ticks were missed.
+//   - An operation that no get can show keeps no other from being asked, and is
+//     itself asked again no more often than if it had been shown.
 package poller

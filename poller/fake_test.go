@@ -21,6 +21,7 @@ type fakeCodat struct {
 	list      []push.Operation          // of company c
 	getOther  map[string]push.Operation // what a get shows instead of the list's row
 	gone      map[string]bool           // get: 404
+	getFails  map[string]error          // nil: shows a record that is set aside
 	unordered bool                      // order not verified
 	fail      error                     // of every list
 	between   func(page int)            // called after each page
@@ -65,6 +66,13 @@ func (f *fakeCodat) Get(_ context.Context, companyID, key string, _ push.Purpose
 	f.gets = append(f.gets, key)
 	if f.gone[key] {
 		return push.Page{}, &push.AskError{Ask: push.Ask{Request: push.GetOperation, CompanyID: companyID}, Kind: push.KindNotFound, Status: 404}
+	}
+	if err, ok := f.getFails[key]; ok {
+		page := push.Page{Look: push.Look{Source: push.FromGet, StartedAt: f.now(), FinishedAt: f.now()}, Number: 1}
+		if err == nil {
+			page.Quarantined = []push.Quarantined{{CompanyID: companyID, Key: key, Class: "status_missing"}}
+		}
+		return page, err
 	}
 	op, ok := f.getOther[key]
 	for _, row := range f.list {

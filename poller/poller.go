@@ -84,6 +84,7 @@ type Poller struct {
 	plan      atomic.Pointer[Plan]
 	replanned chan struct{}         // holds one token after a Replan that Run has not seen
 	slots     map[job]chan struct{} // companies at work, by job: long walks take no place from short ones
+	unshown   unshown
 
 	mu     sync.Mutex
 	busy   map[busyKey]bool
@@ -287,10 +288,21 @@ func (p *Poller) each(ctx context.Context, name job, companies []push.Company, w
 func guarded(ctx context.Context, c push.Company, work func(context.Context, push.Company) (int, error)) (events int, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("company %s: panic: %v\n%s", c.ID, r, debug.Stack())
+			err = &panicError{companyID: c.ID, cause: r, stack: debug.Stack()}
 		}
 	}()
 	return work(ctx, c)
+}
+
+// panicError is a panic over a company's data.
+type panicError struct {
+	companyID string
+	cause     any
+	stack     []byte
+}
+
+func (e *panicError) Error() string {
+	return fmt.Sprintf("company %s: panic: %v\n%s", e.companyID, e.cause, e.stack)
 }
 
 func (p *Poller) claim(name job, companyID string) bool {

@@ -15,11 +15,12 @@ import (
 const (
 	listInstead = 5 // due operations on the first page from which one list is cheaper than gets
 	getsAtOnce  = 4 // of one company
+	giveUp      = 3 // failures that may be the server's, after which a company waits for the next tick
 	trackSlack  = 5 * time.Second
 )
 
 // Track asks for unfinished and disputed operations that are due, the youngest
-// first.
+// first, and last those whose last get has failed.
 func (p *Poller) Track(ctx context.Context) (Result, error) {
 	return p.trackWhere(ctx, func(string) bool { return true })
 }
@@ -41,6 +42,7 @@ func (p *Poller) trackWhere(ctx context.Context, wanted func(companyID string) b
 	if err != nil {
 		return Result{}, err
 	}
+	due = p.unshown.sort(due, companies, now, period)
 	byID := make(map[string]push.Company, len(companies))
 	for _, c := range companies {
 		byID[c.ID] = c
@@ -67,39 +69,87 @@ func (p *Poller) follow(ctx context.Context, c push.Company, due []push.Due) (in
 			onPage++
 		}
 	}
-	events := 0
+	var f following
 	shown := map[string]bool{}
 	if onPage >= listInstead {
-		var err error
-		if events, shown, err = p.firstPage(ctx, c); err != nil {
-			return events, p.missing(ctx, c, err)
+		events, seen, err := p.firstPage(ctx, c)
+		if f.note(events, p.missing(ctx, c, err)); absent(err) {
+			return events, f.err
 		}
+		shown = seen
 	}
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(getsAtOnce)
 	for _, d := range due {
 		if shown[d.Key] && !d.Disputed {
 			continue
 		}
 		group.Go(func() error {
-			if ctx.Err() != nil {
-				return nil // another get of the company has failed for all
+			if !f.goesOn() {
+				return nil
 			}
-			n, err := guarded(ctx, c, func(ctx context.Context, c push.Company) (int, error) {
-				recorded, err := p.get(ctx, c, d.Key, push.ForTrack)
-				return recorded.Events, err
+			events, err := guarded(ctx, c, func(ctx context.Context, c push.Company) (int, error) {
+				return p.getDue(ctx, c, d.Key)
 			})
-			mu.Lock()
-			events += n
-			mu.Unlock()
-			if ask := (*push.AskError)(nil); errors.As(err, &ask) && ask.Kind == push.KindNotFound {
-				return nil // gone at Codat: asked again later, at most once an hour
+			p.unshown.note(c.ID, d.Key, p.config.Now(), err)
+			if absent(err) || errors.Is(err, errSetAside) {
+				err = nil // told by the quarantine, or gone at Codat: no failure of the run
 			}
-			return err
+			f.note(events, err)
+			return nil
 		})
 	}
-	return events, group.Wait()
+	err := group.Wait()
+	return f.events, errors.Join(err, f.err)
+}
+
+// getDue asks for one operation and records what it shows.
+func (p *Poller) getDue(ctx context.Context, c push.Company, key string) (events int, err error) {
+	page, err := p.config.Source.Get(ctx, c.ID, key, push.ForTrack)
+	if err != nil {
+		return 0, err
+	}
+	recorded, err := p.record(ctx, push.Record{Company: c, Page: page})
+	if err == nil && len(page.Operations) == 0 {
+		err = errSetAside
+	}
+	return recorded.Events, err
+}
+
+// following is what the requests for one company have brought so far.
+type following struct {
+	mu       sync.Mutex // guards all below
+	events   int
+	failures int
+	over     bool  // the rest would fail too
+	err      error // the first
+}
+
+func (f *following) goesOn() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.over
+}
+
+// note takes in what a request has brought. A failure over one operation keeps no
+// other from being asked, one that may be the server's does after some.
+func (f *following) note(events int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events += events
+	if err == nil {
+		return
+	}
+	if f.err == nil {
+		f.err = err
+	}
+	switch blame(err) {
+	case everybody:
+		f.over = true
+	case server:
+		f.failures++
+		f.over = f.over || f.failures == giveUp
+	}
 }
 
 // firstPage lists a company's first page and returns the keys that it showed
