@@ -119,7 +119,7 @@ func (c *Client) send(ctx context.Context, r request, target *url.URL) (reply, e
 	got.body, err = readBody(response, r.maxBody)
 	got.finishedAt = c.now()
 	switch {
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, errTooLarge): // got holds as much of the body as may be read
 		return got, &push.AskError{Ask: r.ask, Kind: push.KindTooLarge, Status: response.StatusCode,
 			Message: fmt.Sprintf("the body is larger than %d MiB", r.maxBody>>20)}
 	case err != nil:
@@ -131,19 +131,20 @@ func (c *Client) send(ctx context.Context, r request, target *url.URL) (reply, e
 var errTooLarge = errors.New("body over its limit")
 
 // readBody reads a body of at most limit bytes, decompressed: what a gzip bomb
-// would become beyond that is never made.
+// would become beyond that is never made. Beside errTooLarge it returns as much
+// of the body as came within the limit.
 func readBody(response *http.Response, limit int64) ([]byte, error) {
 	if fault.Off(fault.BodyLimit) {
 		limit = math.MaxInt64 - 1
 	}
-	if response.ContentLength > limit {
-		return nil, errTooLarge
-	}
 	var body bytes.Buffer
-	body.Grow(int(max(response.ContentLength, 0)) + bytes.MinRead) // -1 when not announced
+	body.Grow(int(min(max(response.ContentLength, 0), limit)) + bytes.MinRead) // -1 when not announced
 	_, err := body.ReadFrom(io.LimitReader(response.Body, limit+1))
-	if int64(body.Len()) > limit {
-		return nil, errTooLarge
+	switch {
+	case int64(body.Len()) > limit:
+		return body.Bytes()[:limit], errTooLarge
+	case response.ContentLength > limit && errors.Is(err, io.ErrUnexpectedEOF):
+		return body.Bytes(), errTooLarge // the server gave up, over what would not have been read
 	}
 	return body.Bytes(), err
 }

@@ -20,7 +20,8 @@
 //     (5,000, more is malformed and never cut), pages of a walk, texts (64 KiB).
 //   - One bad record hurts nobody else. Records are decoded one by one. A record
 //     whose identity or status cannot be read for certain is handed back as
-//     [push.Quarantined] with a class out of [Classes]; one that only tells
+//     [push.Quarantined] with a class out of [Classes], also when it alone is too
+//     large for the body of a page; one that only tells
 //     something optional badly is an operation with that field empty and a flag
 //     that says so. Names of fields match exactly, letter by letter.
 //   - Text of an operation is valid UTF-8 without NUL and its times are in the

@@ -119,7 +119,8 @@ func kindOfError(t require.TestingT, err error) push.Kind {
 type row struct {
 	key       string
 	requested time.Time // zero: none is told
-	pad       int       // bytes of error message
+	pad       int       // bytes of error message, which stands before the key
+	tail      int       // bytes of a field that stands behind everything
 }
 
 func rows(n int) []row {
@@ -137,6 +138,9 @@ func (r row) json() json.RawMessage {
 	}
 	if r.pad > 0 {
 		record["errorMessage"] = strings.Repeat("0", r.pad)
+	}
+	if r.tail > 0 {
+		record["zero"] = strings.Repeat("0", r.tail)
 	}
 	encoded, err := json.Marshal(record)
 	if err != nil {
@@ -221,6 +225,7 @@ func (l *codatList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type walked struct {
 	pages []push.Page
 	keys  []string // as seen, with repetition
+	aside []push.Quarantined
 	err   error
 }
 
@@ -237,6 +242,7 @@ func (l *codatList) walk(t testing.TB, client *Client, list push.ListWalk) walke
 		for _, op := range page.Operations {
 			got.keys = append(got.keys, op.Key)
 		}
+		got.aside = append(got.aside, page.Quarantined...)
 	}
 	for i, page := range got.pages {
 		final := i == len(got.pages)-1 && got.err == nil

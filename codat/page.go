@@ -17,6 +17,17 @@ type listing struct {
 	items int       // records, of which each is in the page once
 	size  int       // pageSize as answered; 0 when it tells nothing believable
 	more  link
+	cut   bool // the page ends in a record that is too large to be read; nothing is known of what comes after it
+}
+
+// add takes in a record as it was decoded.
+func (l *listing) add(op push.Operation, refused *push.Quarantined) {
+	l.items++
+	if refused != nil {
+		l.page.Quarantined = append(l.page.Quarantined, *refused)
+	} else {
+		l.page.Operations = append(l.page.Operations, op)
+	}
 }
 
 // link is what a page says of a next one.
@@ -80,7 +91,7 @@ func notAnObject(body []byte) string {
 // decodeItems reads the records of a page, each on its own.
 func decodeItems(results []byte, d decoder, result *listing) (reason string, ok bool) {
 	valid := eachElement(results, func(item []byte, depth int) bool {
-		if result.items++; result.items > maxItems {
+		if result.items == maxItems {
 			reason = fmt.Sprintf("the page has more than %d records", maxItems)
 			return false
 		}
@@ -88,12 +99,7 @@ func decodeItems(results []byte, d decoder, result *listing) (reason string, ok 
 			reason = "the page holds what is not JSON"
 			return false
 		}
-		op, refused := d.decode(item, depth)
-		if refused != nil {
-			result.page.Quarantined = append(result.page.Quarantined, *refused)
-		} else {
-			result.page.Operations = append(result.page.Operations, op)
-		}
+		result.add(d.decode(item, depth))
 		return true
 	})
 	switch {

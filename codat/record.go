@@ -15,6 +15,7 @@ import (
 const (
 	NotAnObject     = "not_an_object"     // null, a text, a number, a list
 	TooDeep         = "too_deep"          // nests deeper than 64
+	TooLarge        = "too_large"         // half as large as a page may be, or larger
 	DuplicateField  = "duplicate_field"   // key, company or status told twice, differently
 	KeyMissing      = "key_missing"       // pushOperationKey absent, null or empty
 	KeyWrongType    = "key_wrong_type"    // no text
@@ -29,7 +30,7 @@ const (
 )
 
 // Classes lists every class, for metrics and tests.
-var Classes = []string{NotAnObject, TooDeep, DuplicateField, KeyMissing, KeyWrongType, KeyTooLong, KeyNotText,
+var Classes = []string{NotAnObject, TooDeep, TooLarge, DuplicateField, KeyMissing, KeyWrongType, KeyTooLong, KeyNotText,
 	ForeignCompany, ForeignKey, StatusMissing, StatusWrongType, StatusTooLong, Undecodable}
 
 const maxQuarantinedBody = 64 << 10
@@ -62,6 +63,7 @@ var fieldNames = [fieldCount]string{"pushOperationKey", "companyId", "status", "
 type decoder struct {
 	companyID string
 	key       string    // that a get asked for; empty for a list
+	maxRecord int       // in bytes, of a list's records; 0 for a get, whose body is bounded
 	lookedAt  time.Time // what the far future is measured from
 }
 
@@ -81,6 +83,8 @@ func (d decoder) decode(raw []byte, depth int) (push.Operation, *push.Quarantine
 	switch {
 	case len(raw) == 0 || raw[0] != '{':
 		return push.Operation{}, d.setAside(raw, "", refusal{NotAnObject, "a record must be an object"})
+	case d.maxRecord > 0 && len(raw) > d.maxRecord:
+		return push.Operation{}, d.tooLarge(raw)
 	case depth > maxDepth:
 		return push.Operation{}, d.setAside(raw, "", refusal{TooDeep, fmt.Sprintf("a record may nest %d deep", maxDepth)})
 	}

@@ -14,24 +14,33 @@ const maxDepth = 64
 // false ends it early.
 func eachMember(data []byte, visit func(name, value []byte, depth int) bool) bool {
 	return eachOf(data, '{', '}', func(at int) (end int, more, ok bool) {
-		if data[at] != '"' {
-			return 0, false, false
-		}
-		nameEnd, ok := endOfString(data, at)
+		name, start, ok := nameAt(data, at)
 		if !ok {
 			return 0, false, false
 		}
-		colon := skipSpace(data, nameEnd)
-		if colon == len(data) || data[colon] != ':' {
-			return 0, false, false
-		}
-		start := skipSpace(data, colon+1)
 		end, depth, ok := endOfValue(data, start)
 		if !ok {
 			return 0, false, false
 		}
-		return end, visit(data[at:nameEnd], data[start:end], depth), true
+		return end, visit(name, data[start:end], depth), true
 	})
+}
+
+// nameAt returns the raw name of the member that begins at an index, and the
+// index at which its value begins.
+func nameAt(data []byte, at int) (name []byte, value int, ok bool) {
+	if data[at] != '"' {
+		return nil, 0, false
+	}
+	end, ok := endOfString(data, at)
+	if !ok {
+		return nil, 0, false
+	}
+	colon := skipSpace(data, end)
+	if colon == len(data) || data[colon] != ':' {
+		return nil, 0, false
+	}
+	return data[at:end], skipSpace(data, colon+1), true
 }
 
 // eachElement is eachMember for the elements of an array.

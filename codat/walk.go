@@ -24,6 +24,10 @@ const defaultPageSize = 100
 // not end. The sequence may be ranged over again, which walks anew. Rows that
 // shift between pages may show an operation twice, or hide it until the next walk;
 // the walk itself, whatever sizes are granted, leaves no gap between its pages.
+//
+// A page whose body is too large is asked again in halves. A single record that is
+// to blame is quarantined where it is certain which row of the list it is, and the
+// walk goes on behind it.
 func (c *Client) Walk(ctx context.Context, list push.ListWalk) iter.Seq2[push.Page, error] {
 	return func(yield func(push.Page, error) bool) {
 		w := c.begin(list)
@@ -50,6 +54,11 @@ type walk struct {
 	size    int
 	orderBy bool
 
+	full    int  // the size to which smaller pages grow
+	hunted  int  // before this row lies a record that is too large to be read: until it is found no page grows
+	barrier int  // before this row lies one that was found: no page may begin there any more
+	single  bool // the server gives one row a page when that is asked, as far as it has shown
+
 	begun     bool
 	learning  bool // the order was refused in this walk, and not yet told to the client
 	requests  int
@@ -72,6 +81,7 @@ func (c *Client) begin(list push.ListWalk) *walk {
 	if w.size < 1 {
 		w.size = defaultPageSize
 	}
+	w.full = max(w.size, min(list.GrowTo, maxItems))
 	w.covered = (w.number - 1) * w.size
 	return w
 }
@@ -83,10 +93,12 @@ func (w *walk) next(ctx context.Context) (push.Page, error) {
 			return push.Page{}, w.endless("the list does not end after %d pages", w.client.maxPages)
 		}
 		got, err := w.client.list(ctx, w.ask, w.number, w.size, w.orderBy)
-		if err == nil {
+		switch {
+		case err == nil, got.cut && w.placed(got):
 			return w.take(got)
-		}
-		if !w.yields(err) {
+		case got.cut && w.size == 1 && got.items == 0:
+			w.number-- // a page that may show whether the server gives one row when that is asked
+		case !w.yields(got, err):
 			return push.Page{}, fmt.Errorf("page %d: %w", w.number, err)
 		}
 	}
@@ -94,7 +106,7 @@ func (w *walk) next(ctx context.Context) (push.Page, error) {
 
 // yields changes the next request where an error says how, and reports whether it
 // did. An error joined with another is not one to go on after.
-func (w *walk) yields(err error) bool {
+func (w *walk) yields(got listing, err error) bool {
 	failed, ok := err.(*push.AskError)
 	switch {
 	case !ok:
@@ -105,11 +117,22 @@ func (w *walk) yields(err error) bool {
 		w.orderBy, w.learning = false, true
 		return true
 	case failed.Kind == push.KindTooLarge && w.size > 1:
-		w.size /= 2
-		w.number = w.covered/w.size + 1
+		if got.cut {
+			w.hunted = w.number * w.size
+		} else {
+			w.full = w.size / 2
+		}
+		w.turn(w.size / 2)
 		return true
 	}
 	return false
+}
+
+// placed reports whether it is certain which rows a page that was cut holds, which
+// does not tell the size that it was granted: the first page begins with the first
+// row whatever its size, and no page is smaller than one row.
+func (w *walk) placed(got listing) bool {
+	return w.number == 1 || w.size == 1 && got.items == 0 && w.single
 }
 
 // take judges an answered page and prepares the next request.
@@ -122,10 +145,10 @@ func (w *walk) take(got listing) (push.Page, error) {
 	page.Number, page.Size = w.number, got.granted(w.size)
 	fresh := w.see(page)
 	page.Ordered = w.orderBy && w.order.holds()
-	gap := w.advance(page)
-	page.Last = !gap && w.ends(got, page.Size)
+	gap := w.advance(page, got)
+	page.Last = !gap && !got.cut && w.ends(got, page.Size)
 
-	if got.items == 0 || fresh {
+	if fresh || got.items == 0 && !got.cut {
 		w.repeating = 0
 	} else {
 		w.repeating++
@@ -178,24 +201,44 @@ func (w *walk) remember(identity []byte) (known bool) {
 	return known
 }
 
-// advance moves the next request to the page, of the size that was just granted,
-// which covers the first row that the walk has not read. A server that grants
-// another size than asked for has answered for other rows: fewer are read again,
-// and when it grants more, page shows rows beyond some that are unread, which
-// advance reports as a gap.
-func (w *walk) advance(page push.Page) (gap bool) {
+// advance moves the next request to the page that covers the first row that the
+// walk has not read. A server that grants another size than asked for has answered
+// for other rows: fewer are read again, and when it grants more, page shows rows
+// beyond some that are unread, which advance reports as a gap.
+func (w *walk) advance(page push.Page, got listing) (gap bool) {
 	offset := (page.Number - 1) * page.Size
 	if !w.begun {
 		w.begun = true
 		w.covered = min(w.covered, offset)
 	}
+	end := offset + page.Size
+	if got.cut {
+		end = offset + got.items + 1
+		w.barrier, w.hunted = end, 0
+	}
 	gap = offset > w.covered
 	if !gap {
-		w.covered = max(w.covered, offset+page.Size)
+		w.covered = max(w.covered, end)
 	}
-	w.size = page.Size
-	w.number = w.covered/w.size + 1
+	if page.Size != w.size {
+		w.full = page.Size
+	}
+	w.single = w.single || page.Size == 1 // only a first page is taken cut before that
+	size := page.Size
+	if w.covered >= w.hunted {
+		size = min(w.full, 2*size)
+	}
+	w.turn(size)
 	return gap
+}
+
+// turn moves the next request to the page of size, or of a half of it, that covers
+// the first unread row and begins behind the barrier.
+func (w *walk) turn(size int) {
+	for size > 1 && w.covered/size*size < w.barrier {
+		size /= 2
+	}
+	w.size, w.number = size, w.covered/size+1
 }
 
 // ends reports whether the server offers nothing after a page. An empty page may
@@ -221,7 +264,7 @@ func (w *walk) endless(format string, args ...any) error {
 		Ask: w.ask, Kind: push.KindMalformed, Status: http.StatusOK, Message: fmt.Sprintf(format, args...)})
 }
 
-// list asks one page.
+// list asks one page. One that was cut is returned beside its error.
 func (c *Client) list(ctx context.Context, ask push.Ask, number, size int, orderBy bool) (listing, error) {
 	query := url.Values{"page": {strconv.Itoa(number)}, "pageSize": {strconv.Itoa(size)}}
 	if orderBy {
@@ -230,14 +273,18 @@ func (c *Client) list(ctx context.Context, ask push.Ask, number, size int, order
 	got, err := c.do(ctx, request{
 		ask: ask, segments: []string{"companies", ask.CompanyID, "push"}, query: query, maxBody: c.maxListBody,
 	})
-	if err != nil {
-		return listing{}, err
-	}
 	result := listing{page: push.Page{
 		Look:        got.look(push.FromList),
 		ServerAhead: serverAhead(got.answer.Date, got.startedAt, got.finishedAt),
 	}}
-	reason, ok := decodePage(got.body, decoder{companyID: ask.CompanyID, lookedAt: got.finishedAt}, &result)
+	d := decoder{companyID: ask.CompanyID, lookedAt: got.finishedAt, maxRecord: int(c.maxListBody / 2)}
+	if failed, ok := err.(*push.AskError); ok && failed.Kind == push.KindTooLarge && decodeCut(got.body, d, &result) {
+		return result, err
+	}
+	if err != nil {
+		return listing{}, err
+	}
+	reason, ok := decodePage(got.body, d, &result)
 	switch {
 	case ok:
 		return result, nil

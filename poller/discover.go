@@ -132,6 +132,7 @@ func (p *Poller) walk(ctx context.Context, c push.Company, kind push.WalkKind) (
 	}
 	if kind != push.WalkDiscover && w.walk.PageSize > 0 {
 		ask.PageSize = w.walk.PageSize // page numbers count in pages of this size
+		ask.GrowTo = largestPage       // it may have been interrupted where a bad record made pages small
 	}
 	w.purpose = ask.Purpose
 	for page, err := range p.config.Source.Walk(ctx, ask) {

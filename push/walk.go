@@ -22,7 +22,8 @@ type ListWalk struct {
 	CompanyID string
 	Purpose   Purpose
 	FirstPage int // from 1
-	PageSize  int // wanted; the server may grant less
+	PageSize  int // wanted, and what FirstPage counts in; the server may grant less
+	GrowTo    int // the size to which smaller pages grow as the walk goes on; 0: none larger than PageSize
 }
 
 // Walk is one list walk of a company, as the store opened it.

@@ -245,6 +245,15 @@ func TestAWholeWalkResumesOnePageBeforeItsInterruption(t *testing.T) {
 	assert.Equal(t, 3, again.FirstPage)
 	assert.Equal(t, 2000, again.PageSize)
 	assert.Equal(t, walk.StartedAt, again.StartedAt)
+
+	// Smaller pages of rows that were read before, and then of new ones.
+	for _, c := range []struct{ page, firstPage, size int }{{2, 3, 2000}, {5999, 3, 2000}, {6003, 6003, 1}} {
+		r.record(push.Record{Walk: &walk, Page: push.Page{Number: c.page, Size: 1, Operations: []push.Operation{r.op(fmt.Sprint(c.page), push.Success)}}})
+		again, err = r.OpenWalk(t.Context(), r.company, push.WalkSweep, r.tick())
+		require.NoError(t, err)
+		assert.Equal(t, c.firstPage, again.FirstPage)
+		assert.Equal(t, c.size, again.PageSize)
+	}
 }
 
 func TestARecordThatPostgresRefusesDoesNotHurtItsNeighbours(t *testing.T) {

@@ -115,16 +115,18 @@ where company_id = $1::text
 	return finishWalk(ctx, tx, r)
 }
 
-// noteWalk keeps how far a walk has come. A discover walk that ends on its first
-// page never gets here: a quiet company leaves no row. If we crash after this
-// commit, the open row tells the next discover walk that what this one has
-// recorded proves nothing.
+// noteWalk keeps how far a walk has come; a page that was read again does not move
+// it back. A discover walk that ends on its first page never gets here: a quiet
+// company leaves no row. If we crash after this commit, the open row tells the next
+// discover walk that what this one has recorded proves nothing.
 func noteWalk(ctx context.Context, tx pgx.Tx, r push.Record, finished bool) error {
 	const q = `
 with noted as (
     update pushwatch.walk
     set newest_at = case when $5::integer = 1 then $4::timestamptz else newest_at end,
-        next_page = $5::integer + 1, page_size = $6::integer, pages = pages + 1,
+        next_page = case when $5::bigint * $6::integer >= (next_page - 1)::bigint * page_size then $5::integer + 1 else next_page end,
+        page_size = case when $5::bigint * $6::integer >= (next_page - 1)::bigint * page_size then $6::integer else page_size end,
+        pages = pages + 1,
         operations = operations + $7::bigint, finished_at = case when $8::boolean then $9::timestamptz end
     where company_id = $1::text and kind = $2::text and finished_at is null
     returning 1

@@ -59,6 +59,7 @@ const (
 const (
 	StaleRow   Fault = "stale_row"   // one operation reads as it was before its last step
 	MixedDates Fault = "mixed_dates" // each row has another of the four date forms, another at each look
+	HugeRow    Fault = "huge_row"    // one operation has an error message of Rule.N MiB
 )
 
 // Broken records: in a list each is one row more, at a random place between good
@@ -109,7 +110,7 @@ var catalogue = [...]struct {
 	{Reset, delivery}, {SlowBody, delivery}, {CutBody, delivery}, {TruncatedJSON, delivery},
 	{OrderIgnored, ofPage}, {OrderShuffled, ofPage}, {SmallPages, ofPage}, {EmptyPage, ofPage}, {ForeignNext, ofPage},
 	{LyingTotals, ofPage}, {RepeatRow, ofPage}, {MissingRow, ofPage}, {TwoStatuses, ofPage}, {Shift, ofPage},
-	{StaleRow, ofLook}, {MixedDates, ofLook},
+	{StaleRow, ofLook}, {MixedDates, ofLook}, {HugeRow, ofLook},
 	{NullItem, broken}, {StringItem, broken}, {MissingKey, broken}, {NumberKey, broken}, {LongKey, broken},
 	{WrongCompany, broken}, {NullStatus, broken}, {NumberStatus, broken}, {DuplicateStatus, broken},
 	{NULText, odd}, {LoneSurrogate, odd}, {UnknownFields, odd}, {UnreadableRequested, odd}, {UnreadableCompleted, odd},
@@ -150,14 +151,14 @@ type Rule struct {
 	Request   Kind   `json:"request,omitempty"`
 	CompanyID string `json:"companyId,omitempty"`
 	Page      int    `json:"page,omitempty"` // of a list, from 1
-	// Key is the operation that a get asks for; for StaleRow, TwoStatuses and
-	// MissingRow in a list it is the row that is struck, else any one is.
+	// Key is the operation that a get asks for; for StaleRow, TwoStatuses, MissingRow
+	// and HugeRow in a list it is the row that is struck, else any one is.
 	Key string `json:"key,omitempty"`
 
 	Chance float64 `json:"chance,omitempty"` // that a matching request is struck; 0 means 1
 	Times  int     `json:"times,omitempty"`  // strikes after which the rule ends; 0: it never does
 
-	N       int     `json:"n,omitempty"`       // of SmallPages (0: 40) and Shift (0: 1)
+	N       int     `json:"n,omitempty"`       // of SmallPages (0: 40), Shift (0: 1) and HugeRow (0: 17)
 	Seconds float64 `json:"seconds,omitempty"` // of the 429s and SlowBody; 0: 2
 	To      string  `json:"to,omitempty"`      // base URL of redirects and ForeignNext; empty: https://elsewhere.example.com
 	Status  string  `json:"status,omitempty"`  // what StaleRow and TwoStatuses show; empty: the status before

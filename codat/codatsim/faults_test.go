@@ -210,6 +210,11 @@ func TestEveryFaultOnce(t *testing.T) {
 			assert.Equal(t, map[string]int{"Z": 10, "offset": 5, "none": 5}, forms)
 			assert.Contains(t, rows[2].Requested+rows[3].Requested+rows[1].Requested+rows[0].Requested, ".0000000Z")
 		}),
+		HugeRow: listed(func(t *testing.T, _ served, rows []row, _ page) {
+			huge := slices.DeleteFunc(rows, func(r row) bool { return r.Message == nil })
+			require.Len(t, huge, 1)
+			assert.Equal(t, 7<<20, len(*huge[0].Message))
+		}),
 		NullItem:     beside(func(t *testing.T, raw string) { assert.Equal(t, "null", raw) }),
 		StringItem:   beside(func(t *testing.T, raw string) { assert.Equal(t, `"`, raw[:1]) }),
 		MissingKey:   beside(func(t *testing.T, raw string) { assert.NotContains(t, raw, "pushOperationKey") }),

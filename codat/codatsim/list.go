@@ -1,6 +1,7 @@
 package codatsim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -102,6 +103,11 @@ func disturb(views []view, hit blows, d *rand.Rand) []view {
 		case StaleRow:
 			if i, ok := choose(views, blow.Rule, d, blow.shows); ok {
 				views[i] = contradict(views[i], blow.Status)
+				blow.landed = true
+			}
+		case HugeRow:
+			if i, ok := choose(views, blow.Rule, d, anyRow); ok {
+				views[i].padding = cmp.Or(blow.N, 17) << 20
 				blow.landed = true
 			}
 		}

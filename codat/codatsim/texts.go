@@ -69,6 +69,10 @@ func (v view) texts(what string) *rand.Rand { return dice(v.seed, word(what)) }
 
 func (v view) errorMessage() *string {
 	var text string
+	if v.padding > 0 {
+		text = strings.Repeat("-", v.padding)
+		return &text
+	}
 	switch v.now.Status {
 	case Failed:
 		errors := len(v.validation().Errors)

@@ -38,6 +38,8 @@ type view struct {
 	*operation
 	now  Step
 	prev Step // the step before now; zero for the first
+
+	padding int // bytes of error message, for HugeRow
 }
 
 func (o *operation) view(t time.Time) view {
