@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -78,15 +80,34 @@ func (d *daemon) handler() http.Handler {
 
 // authorised asks for a bearer token where one is configured: on addresses that
 // others can reach. Liveness needs none, so that an orchestrator can probe it.
+// Without a token, which is on loopback alone, requests must name this machine.
 func authorised(token string, next http.Handler) http.Handler {
 	if token == "" {
-		return next
+		return namedHere(next)
 	}
 	want := []byte("Bearer " + token)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/livez" && subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			http.Error(w, "a bearer token is needed", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// namedHere refuses requests under another name than this machine's. A browser
+// that runs here asks a loopback address for any page of the internet whose name
+// that page's owner lets point there, and lets the page read the answer.
+func namedHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+		if !strings.EqualFold(host, "localhost") && (err != nil || !ip.Unmap().IsLoopback()) {
+			http.Error(w, "ask for localhost or 127.0.0.1, or set http.token_file and send the token", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
