@@ -119,7 +119,7 @@ func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) er
 	walks := grant.Ask.Purpose == push.ForBaseline || grant.Ask.Purpose == push.ForSweep
 	rules, backoff := l.rules(), l.backoff(a)
 	err := l.book.UpdateQuota(ctx, day, func(now time.Time, q *push.Quota) {
-		rules.settle(now, q, a, backoff)
+		rules.settle(now, q, grant.Ask, a, backoff)
 		if moved {
 			charge(q, 1, walks)
 			rules.await(now, q, a.Date)

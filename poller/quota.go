@@ -61,7 +61,8 @@ func Share(q push.Quota, reserve float64, companies int) (limit, share int) {
 
 // admit charges one request to the ledger, or says why not.
 func (r rules) admit(now time.Time, q *push.Quota, ask push.Ask) verdict {
-	if now.Before(q.BlockedUntil) {
+	person := ask.Purpose == push.ForUser
+	if now.Before(q.BlockedUntil) && !(person && refusesKey(q.BlockedBy)) {
 		return verdict{until: q.BlockedUntil, kind: q.BlockedBy, reason: fmt.Sprintf("paused: %s", q.BlockedBy)}
 	}
 	reset := q.Day.Add(24 * time.Hour).Add(r.jitter)
@@ -85,11 +86,13 @@ func (r rules) admit(now time.Time, q *push.Quota, ask push.Ask) verdict {
 	if walks {
 		q.UsedWalks++
 	}
-	if refusesKey(q.BlockedBy) {
+	switch {
+	case person && refusesKey(q.BlockedBy): // may try another key; the answer tells
+	case refusesKey(q.BlockedBy):
 		// One request looks whether the key is taken again; the next one may go in
 		// five minutes, unless this one's answer clears the way.
 		q.BlockedUntil = now.Add(probePeriod)
-	} else {
+	default:
 		q.BlockedBy, q.BlockedUntil = "", time.Time{}
 	}
 	return verdict{granted: true}
@@ -124,8 +127,9 @@ func refusesKey(kind push.Kind) bool {
 }
 
 // settle learns from an answer. Backoff is how long a 429 without a readable
-// Retry-After pauses.
-func (r rules) settle(now time.Time, q *push.Quota, a push.Answer, backoff time.Duration) {
+// Retry-After pauses. A key that is refused at somebody's command line says nothing
+// of the daemons' own.
+func (r rules) settle(now time.Time, q *push.Quota, ask push.Ask, a push.Answer, backoff time.Duration) {
 	if a.Limits.Limit != nil {
 		if q.Limit != nil && *q.Limit != *a.Limits.Limit {
 			q.Remaining = nil // another limit: what remained of the old one says nothing
@@ -152,6 +156,7 @@ func (r rules) settle(now time.Time, q *push.Quota, a push.Answer, backoff time.
 		if until.After(q.BlockedUntil) {
 			q.BlockedUntil, q.BlockedBy = until, push.KindThrottled
 		}
+	case kind != "" && ask.Purpose == push.ForUser:
 	case kind != "":
 		q.BlockedUntil, q.BlockedBy = now.Add(probePeriod), kind
 	case a.Status != 0 && a.Status < 500 && refusesKey(q.BlockedBy):

@@ -72,34 +72,52 @@ func TestAdmit(t *testing.T) {
 func TestARefusedKeyIsTriedOnceInFiveMinutes(t *testing.T) {
 	r := rules{companies: 1}
 	q := today(push.Quota{})
-	r.settle(midday, &q, push.Answer{Status: 401}, 0)
+	r.settle(midday, &q, push.Ask{}, push.Answer{Status: 401}, 0)
 	assert.False(t, r.admit(midday.Add(4*time.Minute), &q, push.Ask{}).granted)
 	assert.True(t, r.admit(midday.Add(5*time.Minute), &q, push.Ask{}).granted)
 	again := r.admit(midday.Add(5*time.Minute+time.Second), &q, push.Ask{})
 	assert.False(t, again.granted)
 	assert.Equal(t, push.KindUnauthorised, again.kind)
-	r.settle(midday.Add(5*time.Minute+2*time.Second), &q, push.Answer{Status: 200}, 0)
+	r.settle(midday.Add(5*time.Minute+2*time.Second), &q, push.Ask{}, push.Answer{Status: 200}, 0)
 	assert.True(t, r.admit(midday.Add(5*time.Minute+3*time.Second), &q, push.Ask{}).granted)
+}
+
+func TestAPersonMayTryAKeyWhileAnotherIsRefused(t *testing.T) {
+	r := rules{companies: 1}
+	person := push.Ask{Purpose: push.ForUser}
+	q := today(push.Quota{})
+	r.settle(midday, &q, person, push.Answer{Status: 401}, 0)
+	assert.True(t, r.admit(midday, &q, push.Ask{}).granted, "a slip at the command line does not stop the daemons")
+
+	r.settle(midday, &q, push.Ask{}, push.Answer{Status: 403}, 0)
+	pausedUntil := q.BlockedUntil
+	assert.True(t, r.admit(midday.Add(time.Second), &q, person).granted)
+	assert.Equal(t, pausedUntil, q.BlockedUntil, "it is not the daemons' one request in five minutes")
+	r.settle(midday.Add(2*time.Second), &q, person, push.Answer{Status: 200}, 0)
+	assert.True(t, r.admit(midday.Add(3*time.Second), &q, push.Ask{}).granted, "a key that is taken clears the way")
+
+	r.settle(midday, &q, push.Ask{}, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Minute}, 0)
+	assert.False(t, r.admit(midday.Add(4*time.Second), &q, person).granted, "a pause that Codat asks for holds for people too")
 }
 
 func TestSettle(t *testing.T) {
 	r := rules{companies: 1}
 	t.Run("Retry-After pauses all, at most until the reset", func(t *testing.T) {
 		q := today(push.Quota{})
-		r.settle(midday, &q, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Minute}, 0)
+		r.settle(midday, &q, push.Ask{}, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Minute}, 0)
 		assert.Equal(t, midday.Add(time.Minute), q.BlockedUntil)
-		r.settle(midday, &q, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Second}, 0)
+		r.settle(midday, &q, push.Ask{}, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Second}, 0)
 		assert.Equal(t, midday.Add(time.Minute), q.BlockedUntil, "a shorter pause does not end a longer one")
-		r.settle(midday, &q, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: 20 * time.Hour}, 0)
+		r.settle(midday, &q, push.Ask{}, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: 20 * time.Hour}, 0)
 		assert.Equal(t, midday.Add(12*time.Hour), q.BlockedUntil)
 	})
 	t.Run("answers that overtake each other leave the least that remains", func(t *testing.T) {
 		q := today(push.Quota{})
 		for _, remaining := range []int{900, 700, 800} {
-			r.settle(midday, &q, push.Answer{Status: 200, Limits: push.Limits{Limit: number(1000), Remaining: &remaining}}, 0)
+			r.settle(midday, &q, push.Ask{}, push.Answer{Status: 200, Limits: push.Limits{Limit: number(1000), Remaining: &remaining}}, 0)
 		}
 		assert.Equal(t, 700, *q.Remaining)
-		r.settle(midday, &q, push.Answer{Status: 200, Limits: push.Limits{Limit: number(2000), Remaining: number(1700)}}, 0)
+		r.settle(midday, &q, push.Ask{}, push.Answer{Status: 200, Limits: push.Limits{Limit: number(2000), Remaining: number(1700)}}, 0)
 		assert.Equal(t, 1700, *q.Remaining, "another limit starts anew")
 	})
 }
