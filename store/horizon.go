@@ -10,11 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const (
-	// keptAlways is how many of the newest sent events are kept whatever their age.
-	keptAlways = 10_000
-	daysAhead  = 3
-)
+const daysAhead = 3
 
 // RollSent makes the day partitions of sent events that are needed soon and
 // drops those that lie wholly before horizon, unless fewer than 10,000 newer
@@ -37,10 +33,7 @@ func (s *Store) addSentDay(ctx context.Context, day time.Time) error {
 	if err != nil || there {
 		return err
 	}
-	// The name and both bounds are made of digits alone.
-	_, err = s.pool.Exec(ctx, fmt.Sprintf(
-		`create table if not exists pushwatch.%s partition of pushwatch.sent for values from ('%s+00') to ('%s+00')`,
-		name, day.Format("2006-01-02 00:00:00"), day.AddDate(0, 0, 1).Format("2006-01-02 00:00:00")))
+	_, err = s.pool.Exec(ctx, `select pushwatch.add_sent_day($1::date)`, day.Format(time.DateOnly))
 	if err != nil && !madeMeanwhile(err) {
 		return fmt.Errorf("add partition %s: %w", name, err)
 	}
@@ -72,24 +65,9 @@ where i.inhparent = 'pushwatch.sent'::pg_catalog.regclass and c.relname <> 'sent
 		if err != nil || day.AddDate(0, 0, 1).After(before) {
 			continue
 		}
-		if err := s.dropSentDay(ctx, name, day.AddDate(0, 0, 1)); err != nil {
-			return err
+		if _, err := s.pool.Exec(ctx, `select pushwatch.drop_sent_day($1::date)`, day.Format(time.DateOnly)); err != nil {
+			return fmt.Errorf("drop partition %s: %w", name, err)
 		}
-	}
-	return nil
-}
-
-func (s *Store) dropSentDay(ctx context.Context, name string, end time.Time) error {
-	const q = `select count(*) from (select from pushwatch.sent where published_at >= $1::timestamptz limit $2::integer) as newer`
-	var newer int
-	if err := s.pool.QueryRow(ctx, q, end, keptAlways).Scan(&newer); err != nil {
-		return fmt.Errorf("count sent events: %w", err)
-	}
-	if newer < keptAlways {
-		return nil
-	}
-	if _, err := s.pool.Exec(ctx, "drop table if exists "+pgx.Identifier{"pushwatch", name}.Sanitize()); err != nil {
-		return fmt.Errorf("drop partition %s: %w", name, err)
 	}
 	return nil
 }

@@ -1,6 +1,12 @@
 package store_test
 
 import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,15 +20,64 @@ import (
 
 var server *storetest.Server
 
-func TestMain(m *testing.M) { storetest.Main(m, func(s *storetest.Server) { server = s }) }
+func TestMain(m *testing.M) {
+	storetest.Main(m, func(s *storetest.Server) {
+		server = s
+		if err := grant(s); err != nil {
+			panic(err)
+		}
+	})
+}
+
+// writer is the role that the stores of these tests work as.
+const writer = "pushwatch_writer"
+
+// grant gives the daemon's role what docs/security.md says that it needs: every
+// test of this package shows that it is enough.
+func grant(s *storetest.Server) error {
+	roles, grants, prunes, err := securityPage()
+	if err != nil {
+		return err
+	}
+	script := ""
+	for statement := range strings.SplitAfterSeq(roles, ";") {
+		if strings.Contains(statement, "role "+writer) {
+			script += statement
+		}
+	}
+	return s.InTemplate(context.Background(), script+grants+prunes)
+}
+
+// securityPage returns the SQL of docs/security.md: the roles, what the owner
+// grants the writer, and what pruning asks for beside it.
+func securityPage() (roles, grants, prunes string, err error) {
+	page, err := os.ReadFile("../docs/security.md")
+	if err != nil {
+		return "", "", "", err
+	}
+	blocks := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) < 3 {
+		return "", "", "", errors.New("docs/security.md: where is its SQL?")
+	}
+	return blocks[0][1], blocks[1][1], blocks[2][1], nil
+}
+
+// addressOf returns the address of a database for a role.
+func addressOf(t *testing.T, role, address string) string {
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	u.User = url.User(role)
+	return u.String()
+}
 
 const companyID = "8a210b68-6988-11ed-a1eb-0242ac120002"
 
-// rig is a store on a database of its own with one leased company.
+// rig is a store, under the daemon's role, on a database of its own with one
+// leased company.
 type rig struct {
 	*testing.T
 	*store.Store
-	url     string
+	url     string // of a superuser
 	company push.Company
 	fleet   *store.Fleet
 	leases  *store.Leases
@@ -33,14 +88,15 @@ type rig struct {
 // than a server alone; see newDirectRig.
 func newRig(t *testing.T, config store.Config) *rig {
 	direct := server.URL(t)
-	config.URL, config.TransactionPooler = storetest.Pooler(t, direct), true
+	config.URL, config.TransactionPooler = storetest.Pooler(t, addressOf(t, writer, direct)), true
 	return openRig(t, config, direct)
 }
 
 // newDirectRig opens a store on the server itself.
 func newDirectRig(t *testing.T, config store.Config) *rig {
-	config.URL = server.URL(t)
-	return openRig(t, config, config.URL)
+	direct := server.URL(t)
+	config.URL = addressOf(t, writer, direct)
+	return openRig(t, config, direct)
 }
 
 func openRig(t *testing.T, config store.Config, direct string) *rig {

@@ -68,6 +68,12 @@ func (s *Server) makeTemplate(ctx context.Context) error {
 	return err
 }
 
+// InTemplate runs statements in the template that the tests' databases are cloned
+// from. Call it before the first test.
+func (s *Server) InTemplate(ctx context.Context, sql string) error {
+	return (&Server{url: s.database(template)}).exec(ctx, sql)
+}
+
 func (s *Server) exec(ctx context.Context, sql string) error {
 	conn, err := pgx.Connect(ctx, s.url)
 	if err != nil {
