@@ -29,6 +29,16 @@ fuzz: ## fuzz every target for FUZZ_FOR=10m; what it finds stays below testdata/
 demo: postgres build ## run everything on this machine until Ctrl-C, or for DEMO_FOR=30s
 	@bin/pushwatch demo $(if $(DEMO_FOR),--for $(DEMO_FOR))
 
+.PHONY: chaos
+chaos: postgres ## break everything in turn for ten minutes, and compare (CHAOS="-rows C1,C5" for some)
+	$(GO) test -c -o bin/chaos.test ./internal/chaos
+	cd internal/chaos && ../../bin/chaos.test -test.timeout 30m -test.parallel 3 -form chaos -mutants none $(CHAOS)
+
+.PHONY: chaos-nightly
+chaos-nightly: postgres ## the whole fault matrix and its mutation checks, for hours; the table goes to bin/chaos.md
+	$(GO) test -c -o bin/chaos.test ./internal/chaos
+	cd internal/chaos && ../../bin/chaos.test -test.timeout 24h -test.parallel 3 -form nightly -mutants all -table ../../bin/chaos.md $(CHAOS)
+
 .PHONY: lint
 lint: ## format, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

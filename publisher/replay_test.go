@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pushwatch/pushwatch/event"
+	"github.com/pushwatch/pushwatch/internal/faultproxy"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -180,7 +181,7 @@ func TestAReplayGoesOnWhenItsServerIsBack(t *testing.T) {
 	p := startProxy(t, b.address())
 	broken := false
 	p.breakingAt(func(payload []byte) bool {
-		first := acknowledgement(payload) > 100 && !broken
+		first := faultproxy.Acknowledged(payload) > 100 && !broken
 		broken = broken || first
 		return first
 	})

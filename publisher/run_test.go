@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/internal/faultproxy"
 )
 
 // running runs the relay beside the test; the function it returns ends it and
@@ -153,7 +155,7 @@ func TestTheEndWaitsForAcknowledgementsAndRecordsThem(t *testing.T) {
 	held, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	p.losing(func(payload []byte) bool {
-		if acknowledgement(payload) != 0 {
+		if faultproxy.Acknowledged(payload) != 0 {
 			once.Do(func() { close(held); <-release })
 		}
 		return false
@@ -182,7 +184,7 @@ func TestTheEndDoesNotWaitForAcknowledgementsThatNeverCome(t *testing.T) {
 	lost := make(chan struct{})
 	var once sync.Once
 	p.losing(func(payload []byte) bool {
-		if acknowledgement(payload) == 0 {
+		if faultproxy.Acknowledged(payload) == 0 {
 			return false
 		}
 		once.Do(func() { close(lost) })

@@ -122,7 +122,7 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 	found.tell(log)
 	servers, err := startServers(ctx, c, log)
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err, log)
 	}
 	defer func() {
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
@@ -135,7 +135,7 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 	}
 	d, err := connect(ctx, s)
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err, log)
 	}
 	defer d.disconnect()
 	address := c.HTTP.Listen
@@ -153,7 +153,7 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 		return serve(ctx, listener, authorised(c.HTTP.Token.Reveal(), d.handler()))
 	})
 	if err := d.start(ctx); err != nil {
-		return err
+		return unlessStopped(ctx, err, log)
 	}
 	log.Info("running", "version", version(), "companies", len(c.Companies), "http", listener.Addr().String())
 	reload := &reloader{daemon: d, flags: flags, level: &level, log: log, inForce: c}
@@ -165,6 +165,16 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 	if err := errors.Join(reloading.end(stopping), d.stop(stopping), web.end(stopping)); err != nil {
 		log.Warn("stopped before everything was finished; nothing is lost", "error", err)
 	}
+	return nil
+}
+
+// unlessStopped returns why the start failed, but for a start that a signal cut
+// short: that is a graceful stop like any other.
+func unlessStopped(ctx context.Context, err error, log *slog.Logger) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	log.Info("stopped while starting", "error", err)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,4 +95,20 @@ func TestKillsOfTheWholeEmbeddedProgramLoseNothing(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, running)
 	assert.NoFileExists(t, filepath.Join(dir, "postgres", "postmaster.pid"), "no PostgreSQL is left behind")
+}
+
+func TestASignalWhileItStartsIsAGracefulStop(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // a PostgreSQL that takes connections and never answers
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	w := newWorld(t, codatsim.Config{})
+	cmd := program(t.Context(), t, w.environ("DATABASE_URL=postgres://pushwatch@"+silent.Addr().String()+"/x?sslmode=disable"), "run")
+	cmd.Stdout, cmd.Stderr = &w.log, &w.log
+	require.NoError(t, cmd.Start())
+	conn, err := silent.Accept()
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait(), w.log.String())
+	assert.Contains(t, w.log.String(), "stopped while starting")
 }

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pushwatch/pushwatch/codat/codatsim"
 	"github.com/pushwatch/pushwatch/internal/embedded"
 	"github.com/pushwatch/pushwatch/internal/fault"
 )
@@ -16,7 +18,8 @@ import (
 // killsAtRandom kills the daemon under load again and again, also between the pages
 // of its walks, and measures how soon after its start one publishes.
 func killsAtRandom(t *trial) verdict {
-	w := newWorld(t, options{})
+	w := newWorld(t, options{sim: codatsim.Config{Rate: 120}})
+	w.environ = []string{smallPages}
 	var v verdict
 	for i := range t.n {
 		d := w.daemon()
@@ -39,6 +42,7 @@ func killsAtRandom(t *trial) verdict {
 // killsAtPoints lets the daemon die at each point of package fault in turn.
 func killsAtPoints(t *trial) verdict {
 	w := newWorld(t, options{databaseURL: server.EmptyURL(t.T)})
+	w.environ = []string{smallPages}
 	var v verdict
 	died := map[string]int{}
 	for i := range t.n {
@@ -138,27 +142,36 @@ func killsOfEverything(t *trial) verdict {
 	dir := filepath.Join(base, "data")
 	w.environ = []string{"PUSHWATCH_DATA_DIR=" + dir}
 	var v verdict
+	d := w.daemon()
+	require.True(t, w.isUp(dir), w.log.end()) // from now on each one that is killed leaves a PostgreSQL
 	for i := range t.n {
-		d := w.daemon()
-		t.wait(t.between(20*time.Millisecond, 1500*time.Millisecond))
 		d.kill()
+		d = w.daemon()
+		t.wait(t.between(20*time.Millisecond, 1500*time.Millisecond))
 		t.struck(i + 1)
 	}
-	last := w.daemon()
-	var running bool
-	up := w.within(40*time.Second, func() bool {
-		w.databaseURL, w.natsURL, running, err = embedded.Running(dir)
-		return err == nil && running && w.answers()
-	})
+	d.kill()
+	last, asked := w.daemon(), w.sim.Stats().Requests
+	up := w.within(40*time.Second, func() bool { return w.sim.Stats().Requests > asked }) && w.isUp(dir)
 	v.demand(up, "the program does not come up again: %s", w.log.end())
 	if up {
 		v.Recovery = append(v.Recovery, time.Since(last.started))
 		v = w.settle(v)
 		w.stop(last)
-		_, _, running, err = embedded.Running(dir)
+		_, _, running, err := embedded.Running(dir)
 		v.demand(err == nil && !running, "a server is left behind")
 	}
 	return v
+}
+
+// isUp waits until the servers inside a data directory answer, and reports whether
+// they do; the oracle looks into them from then on.
+func (w *world) isUp(dir string) bool {
+	return w.within(40*time.Second, func() (running bool) {
+		var err error
+		w.databaseURL, w.natsURL, running, err = embedded.Running(dir)
+		return err == nil && running && w.answers()
+	})
 }
 
 // answers reports whether the database can be asked and holds operations.
@@ -178,9 +191,11 @@ func terminations(t *trial) verdict {
 	var v verdict
 	var took []time.Duration
 	for i := range t.n {
+		connections := w.postgres.Accepted()
 		d := w.daemon()
-		t.wait(t.between(20*time.Millisecond, 800*time.Millisecond))
-		_ = d.Process.Signal(os.Interrupt)
+		w.within(20*time.Second, func() bool { return w.postgres.Accepted() > connections }) // before main nobody listens to a signal
+		t.wait(t.between(0, 800*time.Millisecond))
+		_ = d.Process.Signal(syscall.SIGTERM)
 		began := time.Now()
 		err := d.Wait()
 		took = append(took, time.Since(began))

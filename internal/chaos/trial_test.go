@@ -110,6 +110,16 @@ func (v verdict) sound() bool {
 	return v.Lost+v.Duplicated+v.OutOfOrder+v.Phantom+v.Orphans+v.Quota == 0 && len(v.Broken) == 0
 }
 
+// add adds what another world's oracle found.
+func (v *verdict) add(other verdict) {
+	v.Operations, v.Changes, v.Published = v.Operations+other.Operations, v.Changes+other.Changes, v.Published+other.Published
+	v.Lost, v.Duplicated, v.OutOfOrder = v.Lost+other.Lost, v.Duplicated+other.Duplicated, v.OutOfOrder+other.OutOfOrder
+	v.Phantom, v.Orphans, v.Quota = v.Phantom+other.Phantom, v.Orphans+other.Orphans, v.Quota+other.Quota
+	v.Recovery = append(v.Recovery, other.Recovery...)
+	v.Figures = append(v.Figures, other.Figures...)
+	v.Broken = append(v.Broken, other.Broken...)
+}
+
 func (v verdict) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "operations %d, changes %d, published %d, lost %d, duplicated %d, out of order %d, phantom %d, orphans %d, quota exceeded %d",

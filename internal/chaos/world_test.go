@@ -98,16 +98,19 @@ type options struct {
 	stream      jetstream.StreamConfig
 }
 
-// newWorld makes a world in which four companies push two operations a second
-// each, the daemon looks every second in pages of five, and the stream remembers
-// message ids for a tenth of a second.
+// smallPages makes every walk one of several pages.
+const smallPages = "PUSHWATCH_POLL_PAGE_SIZE=5"
+
+// newWorld makes a world in which four companies push an operation a second each,
+// the daemon looks every second, and the stream remembers message ids for a tenth
+// of a second.
 func newWorld(t *trial, o options) *world {
 	w := &world{trial: t, databaseURL: o.databaseURL}
 	o.sim.Seed, o.sim.Key = 7, key
 	if o.sim.Companies == nil {
 		o.sim.Companies = codatsim.MakeCompanies(7, 4)
 	}
-	o.sim.Rate, o.sim.History, o.sim.DayLimit = cmp.Or(o.sim.Rate, 120), cmp.Or(o.sim.History, 20), cmp.Or(o.sim.DayLimit, 1<<30)
+	o.sim.Rate, o.sim.History, o.sim.DayLimit = cmp.Or(o.sim.Rate, 60), cmp.Or(o.sim.History, 20), cmp.Or(o.sim.DayLimit, 1<<30)
 	w.dayLimit = o.sim.DayLimit
 	w.sim = must(codatsim.New(o.sim))(t)
 	w.api = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -276,7 +279,7 @@ func (w *world) environment() []string {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(buildDir, "home"), "CODAT_API_KEY=" + key,
 		"PUSHWATCH_CODAT_BASE_URL=http://" + w.codat.Addr(), "PUSHWATCH_COMPANIES=" + strings.Join(w.companies, ","),
 		"PUSHWATCH_POLL_BASELINE=publish", "PUSHWATCH_POLL_DISCOVER=@every 1s", "PUSHWATCH_POLL_TRACK=@every 1s",
-		"PUSHWATCH_POLL_PAGE_SIZE=5", "PUSHWATCH_LOG_FORMAT=text", fmt.Sprintf("PUSHWATCH_QUOTA_RESERVE=%g", w.reserve),
+		"PUSHWATCH_POLL_PAGE_SIZE=100", "PUSHWATCH_LOG_FORMAT=text", fmt.Sprintf("PUSHWATCH_QUOTA_RESERVE=%g", w.reserve),
 	}
 	if w.broker != nil {
 		u, err := url.Parse(w.natsURL)

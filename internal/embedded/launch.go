@@ -32,7 +32,7 @@ func (p *Postgres) settings() []string {
 		"log_error_verbosity=terse", "log_min_error_statement=panic",
 	}
 	if p.config.UnsafeNoFsync {
-		settings = append(settings, "fsync=off", "full_page_writes=off") // the last one counts
+		settings = append(settings, "fsync=off", "full_page_writes=off", "max_connections=400") // the last one counts
 	}
 	return settings
 }

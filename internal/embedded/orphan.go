@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 // orphanSilence is how long an orphan may say nothing before it is ended.
@@ -29,7 +27,7 @@ type pidFile struct {
 // or does not answer is ended, so that a new one can start.
 func (p *Postgres) adopt(ctx context.Context) (bool, error) {
 	found, ok := readPIDFile(p.cluster)
-	if !ok || fault.Off(fault.Orphans) {
+	if !ok {
 		return false, nil
 	}
 	process, err := os.FindProcess(found.pid)

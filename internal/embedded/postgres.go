@@ -25,7 +25,8 @@ type PostgresConfig struct {
 	// nothing. Without it a server outlives a killed process, and the next start
 	// adopts it.
 	EndWithUs bool
-	// UnsafeNoFsync gives up durability for speed. For tests alone.
+	// UnsafeNoFsync gives up durability for speed, and takes the sessions of many
+	// daemons. For tests alone.
 	UnsafeNoFsync bool
 	// Logger hears of adoptions and of servers that had to be ended; nil: nobody.
 	Logger *slog.Logger

@@ -40,7 +40,6 @@ const (
 	FullIsWaiting    = "full-is-waiting"   // events wait while the stream is full
 	MigrationLock    = "migration-lock"    // one process migrates at a time
 	OneCommit        = "one-commit"        // a transition and its event commit together
-	Orphans          = "orphans"           // a PostgreSQL that a killed process left is adopted or ended
 	Overlap          = "overlap"           // a walk goes down to what was there at the last one, and five minutes more
 	Pause            = "pause"             // a 429 stops all requests until its end
 	ReadBack         = "read-back"         // an unclear publication is resolved by reading the stream

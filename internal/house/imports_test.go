@@ -66,7 +66,7 @@ var siblings = map[string][]string{
 	"store":             {"push", "event", "migrations", "internal/fault"},
 	"publisher":         {"push", "event", "internal/fault"},
 	"migrations":        {},
-	"internal/embedded": {"internal/fault"},
+	"internal/embedded": {},
 	"internal/fault":    {},
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -15,13 +14,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pushwatch/pushwatch/codat/codatsim"
 	"github.com/pushwatch/pushwatch/internal/audit"
 	"github.com/pushwatch/pushwatch/internal/embedded"
-	"github.com/pushwatch/pushwatch/internal/fault"
 	"github.com/pushwatch/pushwatch/publisher"
 	"github.com/pushwatch/pushwatch/store"
 	"github.com/pushwatch/pushwatch/store/storetest"
@@ -34,52 +31,6 @@ func TestMain(m *testing.M) {
 		os.Exit(execute(os.Args[1:]))
 	}
 	storetest.Main(m, func(s *storetest.Server) { server = s })
-}
-
-// kills is how often the daemon is killed: 100 times in about a minute.
-const kills = 100
-
-// TestKillsAtRandomMomentsLoseNothing kills the daemon 100 times under load, also
-// between the pages of its walks (the page size is 5), then leaves it in peace and
-// compares the simulator's truth with database and stream.
-func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
-	w := newWorld(t, codatsim.Config{})
-	report, last := w.killAndAudit(t, kills)
-	require.NoError(t, last.Process.Signal(os.Interrupt))
-	require.NoError(t, last.Wait(), "a graceful stop exits 0")
-	t.Logf("%d kills: %s", kills, report)
-	assert.Greater(t, report.Changes, 500)
-	assert.True(t, report.Sound(), report)
-	storetest.CheckInvariants(t, w.databaseURL)
-	assert.NotContains(t, w.log.String(), w.key, "the API key is in no log")
-}
-
-// TestKillsWithoutTheExpectedSequenceDuplicate is the check of the check: the same
-// kills of a daemon whose relay leaves the expected sequence out. The stream's own
-// deduplication is 100 ms in both tests, so it alone saves nobody.
-func TestKillsWithoutTheExpectedSequenceDuplicate(t *testing.T) {
-	w := newWorld(t, codatsim.Config{}, "-tags", "faults")
-	report, last := w.killAndAudit(t, kills, "FAULTS_OFF="+fault.ExpectedSequence)
-	require.NoError(t, last.Process.Kill())
-	_ = last.Wait()
-	t.Logf("%d kills without the expected sequence: %s", kills, report)
-	assert.Positive(t, report.Duplicated+report.OutOfOrder)
-}
-
-// killAndAudit kills the daemon n times, leaves the next one in peace for at most
-// a minute, and returns what an audit finds then, with the daemon that still runs.
-func (w *world) killAndAudit(t *testing.T, n int, environ ...string) (report audit.Report, last *exec.Cmd) {
-	random := rand.New(rand.NewPCG(1, 2))
-	for range n {
-		life := time.Duration(100+random.IntN(500)) * time.Millisecond
-		cmd := w.daemon(t, environ...)
-		timer := time.AfterFunc(life, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		timer.Stop()
-	}
-	last = w.daemon(t, environ...)
-	w.sim.Freeze()
-	return w.settled(t), last
 }
 
 // settled waits, for at most a minute, until nothing is lost, and returns the audit.
@@ -121,9 +72,9 @@ func (b *lockedBuffer) String() string {
 }
 
 // newWorld makes a world; what sim leaves out is that of the kill test.
-func newWorld(t *testing.T, sim codatsim.Config, buildFlags ...string) *world {
+func newWorld(t *testing.T, sim codatsim.Config) *world {
 	w := &world{binary: filepath.Join(t.TempDir(), "pushwatch"), databaseURL: server.URL(t), key: "canary-5f3a9c"}
-	build := exec.CommandContext(t.Context(), "go", append(append([]string{"build"}, buildFlags...), "-o", w.binary, ".")...)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", w.binary, ".")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	w.natsDir = t.TempDir()
