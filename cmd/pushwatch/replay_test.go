@@ -208,7 +208,6 @@ func TestAReplayTakesWhatItsFiltersSelect(t *testing.T) {
 	}{
 		"one company":               {[]string{"--company", toft}, func(e event.Event) bool { return e.CompanyID == toft }},
 		"both companies":            {[]string{"--company", toft + "," + other}, func(event.Event) bool { return true }},
-		"nobody":                    {[]string{"--company", "nobody"}, func(event.Event) bool { return false }},
 		"a status in any case":      {[]string{"--status", "FAILED"}, func(e event.Event) bool { return e.Status == push.Failed }},
 		"two statuses":              {[]string{"--status", "failed", "--status", "success"}, func(e event.Event) bool { return e.Status != push.Pending }},
 		"a data type":               {[]string{"--data-type", "bills"}, func(e event.Event) bool { return typed(e, "bills") }},
@@ -370,6 +369,7 @@ func TestAReplayThatCannotWorkIsRefused(t *testing.T) {
 		"a stream without acks":  {[]string{"--to", "silent"}, 78, []string{"SILENT", "no_ack"}},
 		"the live prefix":        {[]string{"--to", "codat.push"}, 2, []string{"overlaps", "codat.replay"}},
 		"an empty word":          {[]string{"--to", "codat..x"}, 2, []string{"no", "subject prefix"}},
+		"an unknown company":     {[]string{"--company", "nobody"}, 1, []string{"no company nobody was ever configured"}},
 		"an unknown status":      {[]string{"--status", "Sucess"}, 2, []string{`"Sucess"`, "Pending, Success, Failed, TimedOut, Parked"}},
 		"an empty status":        {[]string{"--status", ","}, 2, []string{"--status"}},
 		"a time that is none":    {[]string{"--since", "yesterday"}, 2, []string{`--since "yesterday"`, "RFC 3339", "24h"}},
