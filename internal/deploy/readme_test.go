@@ -38,17 +38,22 @@ var notRun = map[string]string{
 	"go":     "examples/consumer has tests of its own",
 }
 
-// block is a fenced block of README.md.
+// block is a fenced block of a page.
 type block struct {
 	language, text string
 	line           int // of its fence
 }
 
-// blocks returns the blocks in a language; all for an empty one.
-func blocks(t *testing.T, language string) (found []block) {
+// blocks returns README's blocks in a language; all for an empty one.
+func blocks(t *testing.T, language string) []block {
+	t.Helper()
+	return blocksOf(t, "README.md", language)
+}
+
+func blocksOf(t *testing.T, page, language string) (found []block) {
 	t.Helper()
 	var open *block
-	for i, line := range strings.Split(text(t, "README.md"), "\n") {
+	for i, line := range strings.Split(text(t, page), "\n") {
 		fence, isFence := strings.CutPrefix(line, "```")
 		switch {
 		case isFence && open == nil:
