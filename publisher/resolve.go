@@ -33,6 +33,10 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 			}
 			b.fail(fmt.Errorf("stream %s has no room: %w; %s", b.known.Config.Name, a.err, roomCommand(b.known.Config, a.err.Error())))
 		case unpublishable:
+			if fault.Off(fault.SetAside) {
+				b.fail(a.err)
+				break
+			}
 			b.reject(ctx, a.pending, answer.class, a.err.Error())
 		case refused:
 			b.fail(fmt.Errorf("publish event %s: %w", a.pending.ID, a.err))

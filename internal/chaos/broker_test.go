@@ -1,10 +1,15 @@
 package chaos
 
 import (
+	"context"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pushwatch/pushwatch/codat/codatsim"
@@ -141,6 +146,65 @@ func lostStreams(t *trial) verdict {
 func (w *world) restartBroker() {
 	w.Helper()
 	w.broker = must(embedded.StartNATS(embedded.NATSConfig{Dir: w.natsDir, Port: w.broker.Port()}))(w.trial)
+}
+
+// smallMessages lowers max_payload below the size of some events: they are set
+// aside, everything else goes on, and they are published once the broker takes them.
+func smallMessages(t *trial) verdict {
+	w := newWorld(t, options{})
+	w.broker.Stop()
+	store, port := filepath.Join(w.natsDir, "nats"), w.broker.Port()
+	token := must(url.Parse(w.natsURL))(t).User.Username()
+	var running *natsserver.Server
+	stop := func() {
+		running.Shutdown()
+		running.WaitForShutdown()
+	}
+	start := func(maxPayload int32) {
+		running = must(natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, Authorization: token, JetStream: true,
+			StoreDir: store, MaxPayload: maxPayload, NoLog: true, NoSigs: true}))(t)
+		running.Start()
+		require.True(t, running.ReadyForConnections(10*time.Second))
+	}
+	start(64 << 10)
+	t.Cleanup(func() { stop() })
+	var v verdict
+	d := w.daemon()
+	w.recovers(&v, d.started, 20*time.Second)
+	for i := range t.n {
+		_ = must(w.sim.Add(codatsim.Operation{CompanyID: w.companies[i%len(w.companies)], Status: codatsim.Failed,
+			ErrorMessage: strings.Repeat("too long ", 8000)}))(t)
+		t.struck(i + 1)
+	}
+	aside := func() int64 {
+		return w.number(`select count(*) from pushwatch.outbox where rejected_class = 'too_large'`)
+	}
+	v.demand(w.within(20*time.Second, func() bool { return aside() == int64(t.n) }), "%d of %d are set aside", aside(), t.n)
+	w.recovers(&v, time.Now(), 10*time.Second) // nothing else waits
+	stop()
+	start(1 << 20)
+	w.recovers(&v, time.Now(), 20*time.Second)
+	for _, id := range w.asideIDs() {
+		require.NoError(t, w.command(nil, "quarantine", "retry", id).Wait(), w.log.end())
+	}
+	v = w.settle(v)
+	w.stop(d)
+	return v
+}
+
+// asideIDs returns the ids of the events that were set aside, as the command line
+// knows them.
+func (w *world) asideIDs() (ids []string) {
+	w.Helper()
+	w.database(func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `select 'e' || id from pushwatch.outbox where rejected_class is not null order by id`)
+		if err != nil {
+			return err
+		}
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	return ids
 }
 
 // damagedStores flips a byte of the stopped broker's files, or cuts one short.

@@ -41,6 +41,7 @@ var rows = []row{
 	{"C20", "stream full, then room", [3]int{1, 10, 50}, 2, fault.FullIsWaiting, fullStreams},
 	{"C21", "disk full under NATS, PostgreSQL, both", [3]int{0, 0, 20}, 2, fault.Watchdog, fullDisks},
 	{"C22", "stream purged, deleted, made anew, changed", [3]int{0, 8, 20}, 4, fault.TailAudit, lostStreams},
+	{"C23", "the broker takes smaller messages than events", [3]int{0, 0, 10}, 1, fault.SetAside, smallMessages},
 	{"C26", "an older or a fresh database beside the stream", [3]int{0, 0, 20}, 4, fault.Adoption, lostDatabases},
 	{"C27", "a foreign transaction stays open", [3]int{0, 0, 3}, 1, fault.StateReader, foreignTransactions},
 	{"C29", "SIGTERM at random moments", [3]int{0, 0, 500}, 20, fault.Release, terminations},

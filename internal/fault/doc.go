@@ -45,6 +45,7 @@ const (
 	ReadBack         = "read-back"         // an unclear publication is resolved by reading the stream
 	Release          = "release"           // a graceful stop gives leases back
 	Retry            = "retry"             // what cannot be published is tried again
+	SetAside         = "set-aside"         // an event that can never be published gives way to others
 	Stale            = "stale"             // a look that began before the one that wrote the row changes nothing
 	StateReader      = "state-reader"      // the outbox is read by state, not up to the oldest open transaction
 	TailAudit        = "tail-audit"        // the stream's tail is compared with what was published
