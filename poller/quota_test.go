@@ -122,6 +122,37 @@ func TestSettle(t *testing.T) {
 	})
 }
 
+func TestA429ThatDoesNotSayPausesLongerEachTimeUpToTheReset(t *testing.T) {
+	storm := push.Answer{Status: 429}
+	var longest time.Duration
+	for n := range 12 {
+		most := time.Second + min(longestBackoff, 2*time.Second<<min(n+1, 10))
+		seen := map[time.Duration]bool{}
+		for range 50 {
+			ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
+			ledger.storm = n
+			pause := ledger.backoff(storm)
+			assert.GreaterOrEqual(t, pause, time.Second)
+			assert.LessOrEqual(t, pause, most)
+			seen[pause], longest = true, max(longest, pause)
+		}
+		assert.Greater(t, len(seen), 40, "replicas that met the same 429 do not come back at once")
+	}
+	assert.Greater(t, longest, time.Minute)
+
+	ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
+	for range 5 {
+		ledger.backoff(storm)
+	}
+	assert.Zero(t, ledger.backoff(push.Answer{Status: 200}))
+	assert.LessOrEqual(t, ledger.backoff(storm), 5*time.Second, "an answer in between ends the storm")
+
+	late := midday.Add(12*time.Hour - time.Second)
+	q := today(push.Quota{})
+	rules{companies: 1}.settle(late, &q, push.Ask{}, storm, 5*time.Minute)
+	assert.Equal(t, midday.Add(12*time.Hour), q.BlockedUntil, "not beyond the reset")
+}
+
 // memoryBook is a Book in memory on the bubble's clock.
 type memoryBook struct {
 	mu   sync.Mutex
