@@ -270,6 +270,7 @@ func (w *world) command(environ []string, args ...string) *daemon {
 	cmd := exec.CommandContext(w.Context(), path, args...)
 	cmd.Env = append(w.environment(), environ...)
 	cmd.Stdout, cmd.Stderr = &w.log, &w.log
+	cmd.SysProcAttr = tied()
 	require.NoError(w, cmd.Start())
 	return &daemon{cmd, time.Now()}
 }
