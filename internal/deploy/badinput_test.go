@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/internal/config"
 )
 
 // inputRows is how many kinds of bad input the page must tell of.
@@ -69,5 +71,17 @@ func TestEveryKindOfBadInputHasTestsThatExist(t *testing.T) {
 				assert.True(t, tests[test][of], "row %s: %s has no case %q", row[1], test, of)
 			}
 		}
+	}
+}
+
+func TestEveryTestAndKeyThatTheSecurityPageNamesExists(t *testing.T) {
+	page, tests, keys := text(t, "docs/security.md"), testsOf(t), config.Table()
+	for _, name := range regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(page, -1) {
+		assert.Contains(t, tests, name[1])
+	}
+	named := regexp.MustCompile("`((?:codat|http|nats|postgres|events|retention)\\.[a-z_]+)`").FindAllStringSubmatch(page, -1)
+	require.NotEmpty(t, named)
+	for _, key := range named {
+		assert.Contains(t, keys, "`"+key[1]+"`")
 	}
 }
