@@ -16,14 +16,15 @@
 //     No proxy is used, not even one named by the environment: a proxy is a party
 //     to every request, so whoever wants one passes a Transport that names it.
 //   - Everything is bounded: the time of a request, its body after decompression
-//     (16 MiB for a page, 4 MiB otherwise), nesting (64), records of a page
-//     (5,000, more is malformed and never cut), pages of a walk, texts (64 KiB).
+//     (16 MiB for a page, 4 MiB otherwise), a record (8 MiB), nesting (64), records
+//     of a page (5,000, more is malformed and never cut), pages of a walk, texts
+//     (64 KiB).
 //   - One bad record hurts nobody else. Records are decoded one by one. A record
 //     whose identity or status cannot be read for certain is handed back as
 //     [push.Quarantined] with a class out of [Classes], also when it alone is too
-//     large for the body of a page; one that only tells
-//     something optional badly is an operation with that field empty and a flag
-//     that says so. Names of fields match exactly, letter by letter.
+//     large for the body of a page; one that only tells something optional badly is
+//     an operation with that field empty and a flag that says so. Names of fields
+//     match exactly, letter by letter.
 //   - Text of an operation is valid UTF-8 without NUL and its times are in the
 //     normal form of [push.Time], so that equal operations compare equal.
 //   - [push.Page.Ordered] is proved, never assumed, and [push.Page.Last] is true

@@ -29,10 +29,26 @@ func checkURLs(servers string) error {
 	return nil
 }
 
-func checkURL(server string) error {
-	if !strings.Contains(server, "://") {
-		server = "nats://" + server
+// hosts returns the hosts of servers that checkURLs takes, without what is secret.
+func hosts(servers string) string {
+	var all []string
+	for server := range strings.SplitSeq(servers, ",") {
+		if u, err := url.Parse(withScheme(strings.TrimSpace(server))); err == nil && u.Host != "" {
+			all = append(all, u.Host)
+		}
 	}
+	return strings.Join(all, ", ")
+}
+
+func withScheme(server string) string {
+	if strings.Contains(server, "://") {
+		return server
+	}
+	return "nats://" + server
+}
+
+func checkURL(server string) error {
+	server = withScheme(server)
 	const encode = "percent-encode / ? # % and spaces in a user, a password or a token"
 	u, err := url.Parse(server)
 	switch {

@@ -44,17 +44,18 @@ func Dial(ctx context.Context, c DialConfig) (*nats.Conn, error) {
 		f.Close()
 	}
 	options := c.options()
+	op := "connect to NATS at " + hosts(c.URL)
 	for {
 		nc, err := nats.Connect(c.URL, options...)
 		if err == nil {
 			return nc, nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return nil, &UnavailableError{Op: "connect to NATS", Err: err}
+			return nil, &UnavailableError{Op: op, Err: fmt.Errorf("%w; check the user or token of nats.url (NATS_URL), and nats.credentials_file", err)}
 		}
 		select {
 		case <-ctx.Done():
-			return nil, &UnavailableError{Op: "connect to NATS", Err: err}
+			return nil, &UnavailableError{Op: op, Err: fmt.Errorf("%w; start it, or correct nats.url (NATS_URL)", err)}
 		case <-time.After(attemptPause):
 		}
 	}

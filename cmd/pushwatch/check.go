@@ -86,22 +86,28 @@ func checkAll(ctx context.Context, flags config.Flags) (*checkReport, error) {
 		r.note("configuration", "", err)
 		return r, err
 	}
-	r.note("configuration", fmt.Sprintf("%s, %d companies", cmp.Or(c.File, "no file"), len(c.Companies)), nil)
+	companies := "1 company"
+	if n := len(c.Companies); n > 1 {
+		companies = fmt.Sprintf("%d companies", n)
+	}
+	r.note("configuration", cmp.Or(c.File, "no file")+", "+companies, nil)
 	quiet := slog.New(slog.DiscardHandler) // the findings tell it all
-	s, stop, err := checkedServers(ctx, c, quiet)
+	s, trial, stop, err := checkedServers(ctx, c, quiet)
 	defer stop()
 	if err != nil {
 		r.note("embedded servers", "", err)
 	}
 	counting := false
 	if s.database.URL != "" || c.Postgres.External {
-		detail, err := checkDatabase(ctx, s, c.Postgres.External)
-		counting = err == nil
-		r.note("postgresql", whose(c.Postgres.External)+detail, err)
+		which := whose(c.Postgres.External, trial)
+		detail, err := checkDatabase(ctx, s, which)
+		counting = err == nil && which != ofTrial
+		r.note("postgresql", string(which)+detail, err)
 	}
 	if s.nats.URL != "" {
-		detail, err := checkNATS(ctx, s)
-		r.note("nats", whose(c.NATS.External())+detail, err)
+		which := whose(c.NATS.External(), trial)
+		detail, err := checkNATS(ctx, s, which)
+		r.note("nats", string(which)+detail, err)
 	}
 	detail, err := checkCodat(ctx, s, counting, quiet)
 	r.note("codat", detail, err)
@@ -114,11 +120,23 @@ func checkAll(ctx context.Context, flags config.Flags) (*checkReport, error) {
 	return r, nil
 }
 
-func whose(external bool) string {
-	if external {
-		return ""
+// origin tells of which kind a checked server is, as its finding begins.
+type origin string
+
+const (
+	external origin = ""
+	running  origin = "embedded: "
+	ofTrial  origin = "embedded, started in a throw-away directory: " // nothing of it is what the real one holds
+)
+
+func whose(isExternal, trial bool) origin {
+	switch {
+	case isExternal:
+		return external
+	case trial:
+		return ofTrial
 	}
-	return "embedded: "
+	return running
 }
 
 // note adds a finding, bad when err is one.
@@ -143,16 +161,17 @@ func (r *checkReport) plan(key string, ticks poller.Schedule) {
 
 // checkedServers returns the addresses to try. Embedded servers that nobody runs
 // are started in a throw-away directory: that they start here is what can be known
-// without touching the real one.
-func checkedServers(ctx context.Context, c config.Config, log *slog.Logger) (s settings, stop func(), err error) {
+// without touching the real one. Such a trial is of servers that are as they are on
+// purpose: empty, and what may be done with them is not the question.
+func checkedServers(ctx context.Context, c config.Config, log *slog.Logger) (s settings, trial bool, stop func(), err error) {
 	stop = func() {}
-	s, running, err := attachRunning(c, log)
-	if err != nil || running {
-		return s, stop, err
+	s, there, err := attachRunning(c, log)
+	if err != nil || there {
+		return s, false, stop, err
 	}
 	dir, err := embedded.OpenTempDir(ctx)
 	if err != nil {
-		return s, stop, err
+		return s, true, stop, err
 	}
 	started := &servers{dir: dir}
 	stop = func() {
@@ -165,25 +184,27 @@ func checkedServers(ctx context.Context, c config.Config, log *slog.Logger) (s s
 	if !c.Postgres.External {
 		started.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: dir.Path, EndWithUs: true, UnsafeNoFsync: true})
 		if err != nil {
-			return s, stop, &serviceError{"embedded PostgreSQL", err}
+			return s, true, stop, noPostgres(err)
 		}
+		c.Postgres.Migrate = "auto"
 	}
 	if !c.NATS.External() {
 		if started.nats, err = embedded.StartNATS(embedded.NATSConfig{Dir: dir.Path, Port: -1}); err != nil {
-			return s, stop, &serviceError{"embedded NATS", err}
+			return s, true, stop, &serviceError{"embedded NATS", err}
 		}
+		c.NATS.Manage = string(publisher.ManageCreate)
 	}
 	s, err = resolve(c, started, log)
-	return s, stop, err
+	return s, true, stop, err
 }
 
-func checkDatabase(ctx context.Context, s settings, external bool) (string, error) {
+func checkDatabase(ctx context.Context, s settings, which origin) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	server, err := store.Probe(ctx, s.database)
-	var setup *store.SetupError
-	if err != nil && !errors.As(err, &setup) {
-		err = &serviceError{"PostgreSQL", err}
+	err = databaseError(err)
+	if which == ofTrial {
+		return "version " + server.Version, err
 	}
 	detail := server.Address
 	if server.Version != "" {
@@ -196,13 +217,10 @@ func checkDatabase(ctx context.Context, s settings, external bool) (string, erro
 	default:
 		detail += ", schema up to date"
 	}
-	if !external {
-		server.Warnings = nil // a throw-away one is as it is on purpose
-	}
 	return strings.Join(append([]string{detail}, server.Warnings...), "; warning: "), err
 }
 
-func checkNATS(ctx context.Context, s settings) (string, error) {
+func checkNATS(ctx context.Context, s settings, which origin) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	nc, err := dial(ctx, s.nats)
@@ -213,6 +231,8 @@ func checkNATS(ctx context.Context, s settings) (string, error) {
 	detail := nc.ConnectedAddr() + ", version " + nc.ConnectedServerVersion()
 	there, warnings, err := publisher.Inspect(ctx, nc, s.stream)
 	switch {
+	case which == ofTrial:
+		return "version " + nc.ConnectedServerVersion(), err
 	case err != nil:
 	case there:
 		detail += ", stream " + s.stream.Name

@@ -26,7 +26,7 @@ func newCodatsim() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "codatsim", Short: "Run the simulated Codat API alone",
 		Long: "Serves a simulated Codat API until SIGINT or SIGTERM. Its API key is that of CODAT_API_KEY, or\n" +
-			"\"" + demoKey + "\". The companies that it knows are printed in the form that PUSHWATCH_COMPANIES takes.",
+			"\"" + demoKey + "\". Prints the variables that point a daemon at it.",
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runCodatsim(cmd, o) },
 	}
@@ -57,6 +57,9 @@ func runCodatsim(cmd *cobra.Command, o simOptions) error {
 	listener, err := lc.Listen(cmd.Context(), "tcp", o.listen)
 	if err != nil {
 		return &serviceError{"--listen", err}
+	}
+	if key == demoKey { // no secret
+		fmt.Fprintln(cmd.OutOrStdout(), "CODAT_API_KEY="+demoKey)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "PUSHWATCH_CODAT_BASE_URL=http://%s\nPUSHWATCH_COMPANIES=", listener.Addr())
 	for i, c := range companies {

@@ -73,6 +73,9 @@ type daemon struct {
 // connect reaches PostgreSQL and NATS and wires the packages. It fails with the
 // errors that exitCode knows.
 func connect(ctx context.Context, s settings) (_ *daemon, err error) {
+	if err := bring(ctx, s); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	d := &daemon{settings: s, registry: prometheus.NewRegistry()}
@@ -105,16 +108,22 @@ func connect(ctx context.Context, s settings) (_ *daemon, err error) {
 
 // openStore opens the database, trying again while it cannot be reached, until
 // ctx ends.
-func openStore(ctx context.Context, config store.Config) (*store.Store, error) {
+func openStore(ctx context.Context, config store.Config) (s *store.Store, err error) {
+	err = retried(ctx, func() error { s, err = store.Open(ctx, config); return err })
+	return s, err
+}
+
+// retried tries something with the database until it works, cannot work, or ctx
+// ends.
+func retried(ctx context.Context, try func() error) error {
 	for {
-		s, err := store.Open(ctx, config)
-		var setup *store.SetupError
-		if err == nil || errors.As(err, &setup) {
-			return s, err
+		err := try()
+		if err == nil || as[*store.SetupError](err) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, &serviceError{"PostgreSQL", err}
+			return databaseError(err)
 		case <-time.After(retryService):
 		}
 	}

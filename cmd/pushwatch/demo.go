@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,21 +67,18 @@ func newDemo() *cobra.Command {
 // and audits the result.
 func runDemo(ctx context.Context, o demoOptions, out, progress io.Writer) (err error) {
 	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	dir, err := os.MkdirTemp("", "pushwatch-demo-")
+	dir, err := embedded.OpenTempDir(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL's user passes through
-		return err
-	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
 	fmt.Fprintln(progress, "starting PostgreSQL and NATS ...")
-	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: dir})
+	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: dir.Path, EndWithUs: true})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, postgres.Stop(context.WithoutCancel(ctx))) }()
-	broker, err := embedded.StartNATS(embedded.NATSConfig{Dir: dir, Logger: log})
+	broker, err := embedded.StartNATS(embedded.NATSConfig{Dir: dir.Path, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -139,7 +135,7 @@ func watchDemo(ctx context.Context, o demoOptions, s settings, sim *codatsim.Sim
 		return err
 	}
 	defer d.disconnect()
-	listener, err := listen(ctx, defaultListen)
+	listener, err := listen(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -178,12 +174,12 @@ func showProgress(ctx context.Context, length time.Duration, d *daemon, progress
 	ticker := time.NewTicker(demoProgress)
 	defer ticker.Stop()
 	started := time.Now()
-	for {
+	for over := false; !over; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-end:
-			return
+			over = true
 		case <-ticker.C:
 		}
 		if counts, err := d.store.Counts(ctx); err == nil { // else the next line tells more

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -115,15 +116,15 @@ func namedHere(next http.Handler) http.Handler {
 }
 
 // listen opens the web address. The default port gives way to the next free one;
-// a wanted one that is taken is an error.
-func listen(ctx context.Context, address string) (net.Listener, error) {
+// a wanted one that is taken is an error, also when it is the same port.
+func listen(ctx context.Context, wanted string) (net.Listener, error) {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", address)
-	if err == nil {
+	listener, err := lc.Listen(ctx, "tcp", cmp.Or(wanted, defaultListen))
+	switch {
+	case err == nil:
 		return listener, nil
-	}
-	if address != defaultListen {
-		return nil, &serviceError{"http.listen", err}
+	case wanted != "":
+		return nil, &serviceError{"http.listen", fmt.Errorf("%w; give another address, or none for the next free port", err)}
 	}
 	for port := 8081; port < 8081+portsTried; port++ {
 		if listener, err = lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {

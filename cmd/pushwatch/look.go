@@ -14,8 +14,11 @@ import (
 // placeFlags adds the flags that say where a command finds the database.
 func placeFlags(cmd *cobra.Command, flags *config.Flags) {
 	cmd.PersistentFlags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
-	cmd.PersistentFlags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	cmd.PersistentFlags().StringVar(&flags.DataDir, "data-dir", "", dataDirUsage)
 }
+
+const dataDirUsage = "where the embedded servers keep their data; by default /var/lib/pushwatch for\n" +
+	"root, else ${XDG_STATE_HOME:-~/.local/state}/pushwatch"
 
 // withStore calls fn with the database of the configuration, beside a daemon or
 // without one. The schema must be up to date: a look is no reason to migrate.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -39,7 +40,27 @@ func execute(args []string) int {
 }
 
 // oneLine returns the error on one line, with nothing that a terminal would act on.
-func oneLine(err error) string { return printable(strings.ReplaceAll(err.Error(), "\n", "; ")) }
+// What several causes tell alike is told once.
+func oneLine(err error) string {
+	var told []string
+	var line strings.Builder
+	for part := range strings.SplitSeq(err.Error(), "\n") {
+		part = strings.TrimSpace(part)
+		if part == "" || slices.Contains(told, part) {
+			continue
+		}
+		switch before := line.String(); {
+		case before == "":
+		case strings.HasSuffix(before, ":"):
+			line.WriteString(" ")
+		default:
+			line.WriteString("; ")
+		}
+		line.WriteString(part)
+		told = append(told, part)
+	}
+	return printable(line.String())
+}
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -55,6 +76,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(newRun(), newDemo(), newCheck(), newStatus(), newShow(), newTail(), newQuarantine(), newAudit(), newReplay(),
 		newOptions(), newMigrate(), newCodatsim(), newVersion())
+	complete(root)
 	return root
 }
 

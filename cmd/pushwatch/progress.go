@@ -58,7 +58,7 @@ func (s *demoShown) show(elapsed time.Duration, counts store.Counts) {
 	s.published.SetTotal(int64(counts.Transitions), false)
 	s.published.SetCurrent(int64(counts.Published))
 	if s.elapsed != nil {
-		s.elapsed.SetCurrent(int64(elapsed))
+		s.elapsed.SetCurrent(int64(min(elapsed, s.length)))
 	}
 }
 

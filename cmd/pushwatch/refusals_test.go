@@ -78,10 +78,16 @@ func TestWhatCannotWorkIsRefusedWithTheRightCodeAndSaysWhatToDo(t *testing.T) {
 		{name: "a flag that does not exist", args: []string{"run", "--confg", "x"}, code: 2, says: []string{"--confg", "pushwatch run --help"}},
 		{name: "an argument too many", args: []string{"run", "now"}, code: 2, says: []string{"pushwatch run --help"}},
 		{name: "a form of output that does not exist", args: []string{"check", "-o", "yaml"}, code: 2, says: []string{"text, json"}},
+		{name: "a data directory of somebody else", args: []string{"run", "--data-dir", somebodyElses(t)}, file: sound,
+			environ: []string{"CODAT_API_KEY=canary-key"}, code: 78, says: []string{"belongs to user", "--data-dir"}},
 		{name: "a database that is not there", file: sound, environ: append(ready, "DATABASE_URL=postgres://u:canary-key@"+closed+"/x"),
-			code: 69, says: []string{"PostgreSQL", closed}},
-		{name: "a broker that is not there", file: sound, environ: append(ready, "NATS_URL=nats://canary-key@"+closed), code: 69, says: []string{"NATS"}},
-		{name: "an address that is taken", file: sound, environ: append(ready, "PUSHWATCH_HTTP_LISTEN="+takenPort(t)), code: 69, says: []string{"http.listen", "in use"}},
+			code: 69, says: []string{"PostgreSQL", closed, "start it", "DATABASE_URL"}},
+		{name: "a broker that is not there", file: sound, environ: append(ready, "NATS_URL=nats://canary-key@"+closed), code: 69, says: []string{"NATS", closed, "start it", "NATS_URL"}},
+		{name: "a broker that does not take the token", file: sound, environ: append(ready, "NATS_URL=nats://canary-key@"+strings.TrimPrefix(broker.Address(), "nats://")),
+			code: 69, says: []string{"NATS", "Authorization", "token"}},
+		{name: "an address that is taken", file: sound, environ: append(ready, "PUSHWATCH_HTTP_LISTEN="+takenPort(t)), code: 69, says: []string{"http.listen", "in use", "another address"}},
+		{name: "the default address, wanted by name and taken", file: sound + "http: {listen: " + takenDefault(t) + "}\n", environ: ready,
+			code: 69, says: []string{"http.listen", "in use"}},
 		{name: "a database URL that is none", file: sound, environ: append(ready, "DATABASE_URL=postgres://u:canary-key@h:port/x"), code: 78, says: []string{"postgres"}},
 		{name: "a broker's URL that is none", file: sound, environ: append(ready, "NATS_URL=nats://canary-key@h:port"), code: 78, says: []string{"NATS URL"}},
 		{name: "credentials that are not there", file: sound, environ: append(ready, "NATS_CREDS=/nowhere/creds"), code: 78, says: []string{"/nowhere/creds"}},
@@ -151,6 +157,16 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
+// somebodyElses returns a directory that another user made.
+func somebodyElses(t *testing.T) string {
+	if os.Geteuid() != 0 {
+		return "/"
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chown(dir, 1, 1))
+	return dir
+}
+
 func closedPort(t *testing.T) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -163,6 +179,15 @@ func takenPort(t *testing.T) string {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	return listener.Addr().String()
+}
+
+// takenDefault returns the default address, which is taken: by this test or by
+// somebody else.
+func takenDefault(t *testing.T) string {
+	if listener, err := net.Listen("tcp", defaultListen); err == nil {
+		t.Cleanup(func() { _ = listener.Close() })
+	}
+	return defaultListen
 }
 
 func startBroker(t *testing.T) *embedded.NATS {

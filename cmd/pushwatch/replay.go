@@ -27,7 +27,7 @@ func newReplay() *cobra.Command {
 		Long: "Publishes the changes that the filters select once more, rendered anew from the database, below a\n" +
 			"subject prefix of their own: with new ids, \"replay\": true and a replay id. They come in the order in\n" +
 			"which they were observed. A stream must take the subjects; the command says how to make one.\n\n" +
-			"A replay that was interrupted, however, goes on with --resume and publishes nothing twice. The daemon\n" +
+			"A replay that was interrupted goes on with --resume and publishes nothing twice. The daemon\n" +
 			"may run meanwhile and is not disturbed.",
 		Example: "  pushwatch replay --company 8a210b68-6988-11ed-a1eb-0242ac120002 --since 24h --dry-run\n" +
 			"  pushwatch replay --status Failed,TimedOut --data-type invoices --since 2026-01-01 --until 2026-02-01\n" +

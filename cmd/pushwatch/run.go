@@ -33,9 +33,9 @@ func newRun() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemon(cmd.Context(), flags) },
 	}
 	cmd.Flags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
-	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	cmd.Flags().StringVar(&flags.DataDir, "data-dir", "", dataDirUsage)
 	cmd.Flags().StringVar(&flags.LogLevel, "log-level", "", "debug, info, warn or error")
-	cmd.Flags().StringVar(&flags.HTTPListen, "http-listen", "", "address of health and metrics, such as 127.0.0.1:8080")
+	cmd.Flags().StringVar(&flags.HTTPListen, "http-listen", "", "address of health and metrics; by default 127.0.0.1:8080 or the next free port")
 	return cmd
 }
 
@@ -138,16 +138,16 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 		return unlessStopped(ctx, err, log)
 	}
 	defer d.disconnect()
-	address := c.HTTP.Listen
+	wanted := c.HTTP.Listen
 	if c.HTTP.AnyPort {
-		address = defaultListen
+		wanted = ""
 	}
-	listener, err := listen(ctx, address)
+	listener, err := listen(ctx, wanted)
 	if err != nil {
 		return err
 	}
-	if c.HTTP.AnyPort && listener.Addr().String() != address {
-		log.Warn("the default HTTP port is taken", "listen", listener.Addr().String())
+	if address := listener.Addr().String(); wanted == "" && address != defaultListen {
+		log.Warn("the default HTTP port is taken", "listen", address)
 	}
 	web := begin(func(ctx context.Context) error {
 		return serve(ctx, listener, authorised(c.HTTP.Token.Reveal(), d.handler()))
@@ -197,12 +197,15 @@ func startServers(ctx context.Context, c config.Config, log *slog.Logger) (_ *se
 		}
 	}()
 	if s.dir, err = embedded.OpenDir(c.DataDir); err != nil {
+		if !as[*embedded.InUseError](err) {
+			err = &configError{err}
+		}
 		return s, err
 	}
 	databaseURL, natsURL := c.Postgres.URL.Reveal(), c.NATS.URL.Reveal()
 	if !c.Postgres.External {
 		if s.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: s.dir.Path, Logger: log}); err != nil {
-			return s, &serviceError{"embedded PostgreSQL", err}
+			return s, noPostgres(err)
 		}
 		databaseURL = s.postgres.URL()
 	}
@@ -220,6 +223,14 @@ func startServers(ctx context.Context, c config.Config, log *slog.Logger) (_ *se
 	s.guard(log)
 	s.watch.begin()
 	return s, nil
+}
+
+// noPostgres tells that there is no embedded PostgreSQL, and why.
+func noPostgres(err error) error {
+	if errors.Is(err, embedded.ErrNoPrograms) {
+		err = fmt.Errorf("%w, or set DATABASE_URL to a server of your own", err)
+	}
+	return &serviceError{"embedded PostgreSQL", err}
 }
 
 func (s *servers) stop(ctx context.Context) error {

@@ -104,8 +104,7 @@ func missing(want int) error {
 		return fmt.Errorf("%w in version %d, which made this cluster: type: %s, or move the data with pg_upgrade",
 			ErrNoPrograms, want, remedy(runtime.GOOS, strconv.Itoa(want)))
 	}
-	return fmt.Errorf("%w (initdb, postgres, pg_ctl; %d or newer): type: %s, or set DATABASE_URL to a server of your own",
-		ErrNoPrograms, minMajor, remedy(runtime.GOOS, ""))
+	return fmt.Errorf("%w (initdb, postgres, pg_ctl; %d or newer): type: %s", ErrNoPrograms, minMajor, remedy(runtime.GOOS, ""))
 }
 
 // remedy returns the command that installs a version, "" for the newest.
