@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pushwatch/pushwatch/codat/codatsim"
+)
+
+// TestCheckTriesEmbeddedServersWithoutTouchingTheDataDirectory: what is not there
+// yet says nothing of what the real servers hold.
+func TestCheckTriesEmbeddedServersWithoutTouchingTheDataDirectory(t *testing.T) {
+	w := newWorld(t, codatsim.Config{})
+	data := filepath.Join(t.TempDir(), "data")
+	got := run(t, w.environ("DATABASE_URL=", "NATS_URL=", "PUSHWATCH_POSTGRES_MIGRATE=verify", "PUSHWATCH_NATS_MANAGE=verify"),
+		"check", "--data-dir", data)
+	assert.Zero(t, got.code, got.stdout+got.stderr)
+	for _, part := range []string{"postgresql", "nats"} {
+		assert.Regexp(t, `(?m)^`+part+` +ok +embedded, started in a throw-away directory: version \d+`, got.stdout)
+	}
+	assert.NotContains(t, got.stdout, "next start")
+	assert.NoDirExists(t, data)
+}
+
+func TestMigrationsAreListedInEveryForm(t *testing.T) {
+	environ := []string{"DATABASE_URL=" + server.EmptyURL(t)}
+	before := run(t, environ, "migrate", "status", "-o", "json")
+	require.Zero(t, before.code, before.stderr)
+	var listed []struct{ Name, State string }
+	require.NoError(t, json.Unmarshal([]byte(before.stdout), &listed))
+	require.NotEmpty(t, listed)
+	assert.Equal(t, "pending", listed[0].State)
+	assert.Equal(t, "00001_operations.sql", listed[0].Name)
+
+	up := run(t, append(environ, "PUSHWATCH_POSTGRES_MIGRATE=verify"), "migrate", "up")
+	require.Zero(t, up.code, "a person may, whatever the daemon may: %s", up.stderr)
+	after := run(t, environ, "migrate", "status", "-o", "csv")
+	lines := strings.Split(strings.TrimSpace(after.stdout), "\n")
+	assert.Equal(t, "version,migration,state", lines[0])
+	require.Len(t, lines, len(listed)+1)
+	for _, line := range lines[1:] {
+		assert.True(t, strings.HasSuffix(line, ",applied"), line)
+	}
+}
+
+// TestAMigrationMayTakeLongerThanTheDatabaseMayTakeToBeReached holds the lock of
+// migrations for longer, as another process would that has a large index to build.
+func TestAMigrationMayTakeLongerThanTheDatabaseMayTakeToBeReached(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, codatsim.Config{})
+	w.databaseURL = server.EmptyURL(t)
+	conn, err := pgx.Connect(t.Context(), w.databaseURL)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(t.Context()) }()
+	const lock = 0x70757368
+	_, err = conn.Exec(t.Context(), `select pg_advisory_lock($1::bigint)`, lock)
+	require.NoError(t, err)
+	cmd := w.daemon(t)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	require.Eventually(t, func() bool { return strings.Contains(w.log.String(), "migrating the database") }, time.Minute, 50*time.Millisecond)
+	select {
+	case <-ended:
+		t.Fatal("it did not wait: ", w.log.String())
+	case <-time.After(startTimeout + time.Second):
+	}
+	_, err = conn.Exec(t.Context(), `select pg_advisory_unlock($1::bigint)`, lock)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(w.log.String(), "msg=running") }, time.Minute, 50*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, <-ended)
+}
+
+func TestTheShellIsOfferedWhatMayStandThere(t *testing.T) {
+	for args, want := range map[string]string{
+		"run ":                        ":4",
+		"run --config ":               "yaml yml :8",
+		"quarantine list --data-dir ": ":16",
+		"run --log-level ":            "debug info warn error :4",
+		"check --output ":             "text json :4",
+		"options c ":                  ":4",
+		"demo --seed ":                ":4",
+	} {
+		got := run(t, nil, append([]string{"__complete"}, strings.Split(args, " ")...)...)
+		assert.Equal(t, want, strings.Join(strings.Fields(got.stdout), " "), args)
+	}
+}
