@@ -86,6 +86,7 @@ type Pending struct {
 	PreviousID       string    // id of version-1; empty for version 1
 	PreviousSequence uint64    // stream sequence of version-1; 0 when there is none
 	PreviousAt       time.Time // when version-1 was published; zero when there is none
+	ReadAt           time.Time // when all this was read, by the same clock
 }
 
 // Sent is a pending event that is in the stream.

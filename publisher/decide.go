@@ -37,9 +37,9 @@ const (
 // it decides is only ever a proposal: if another relay, or a delayed message of
 // our own, changes the stream in between, the expected sequence of the retry
 // does not match, and everything is read and decided again.
-func decide(p event.Pending, last *StoredMessage, now time.Time, maxAge time.Duration) verdict {
+func decide(p event.Pending, last *StoredMessage, maxAge time.Duration) verdict {
 	if last == nil {
-		return behind(p, 0, 0, now, maxAge)
+		return behind(p, 0, 0, maxAge)
 	}
 	mine, _ := event.ParseID(p.ID)
 	there, ok := event.ParseID(last.ID)
@@ -53,7 +53,7 @@ func decide(p event.Pending, last *StoredMessage, now time.Time, maxAge time.Dur
 		return verdict{action: adopt, sequence: last.Sequence,
 			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
 	case there.Instance != mine.Instance && there.Version < p.Version:
-		return behind(p, last.Sequence, there.Version, now, maxAge)
+		return behind(p, last.Sequence, there.Version, maxAge)
 	case there.Instance != mine.Instance:
 		return verdict{action: reject, class: classForeignInstance,
 			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
@@ -63,29 +63,35 @@ func decide(p event.Pending, last *StoredMessage, now time.Time, maxAge time.Dur
 		return verdict{action: search,
 			detail: fmt.Sprintf("sequence %d of the stream is the later event %s", last.Sequence, last.ID)}
 	}
-	return behind(p, last.Sequence, there.Version, now, maxAge)
+	return behind(p, last.Sequence, there.Version, maxAge)
 }
 
 // behind decides where an older version, or none, is the last one there.
-func behind(p event.Pending, sequence uint64, version int64, now time.Time, maxAge time.Duration) verdict {
+func behind(p event.Pending, sequence uint64, version int64, maxAge time.Duration) verdict {
 	switch {
 	case version == p.Version-1:
 		return verdict{action: retry, sequence: sequence}
-	case aged(p.PreviousAt, now, maxAge):
+	case aged(p, maxAge):
 		return verdict{action: expired, sequence: sequence}
 	}
 	return verdict{action: lost, sequence: sequence, above: version}
 }
 
-// aged reports whether a message recorded at the time at has left, or is about
-// to leave, a stream that keeps messages for maxAge. The stream counts from when
-// it stored the message, which is earlier than when that was recorded, so the
-// last tenth (an hour at most) counts as gone: publishing again what expires
-// within the hour would help nobody, and would be a duplicate if it had left by
-// its age. An event that was never recorded as published counts as gone.
-func aged(at, now time.Time, maxAge time.Duration) bool {
-	if at.IsZero() {
+// aged reports whether the message before p has left, or is about to leave, a
+// stream that keeps messages for maxAge. One that was never recorded as published
+// counts as gone.
+func aged(p event.Pending, maxAge time.Duration) bool {
+	if p.PreviousAt.IsZero() {
 		return true
 	}
-	return maxAge > 0 && now.Sub(at) >= maxAge-min(maxAge/10, time.Hour)
+	return maxAge > 0 && p.ReadAt.Sub(p.PreviousAt) >= kept(maxAge)
+}
+
+// kept returns the age up to which published events must still be in a stream that
+// keeps them for maxAge; 0 is any. The stream counts from when it stored a message,
+// which is earlier than when that was recorded, so the last tenth (an hour at most)
+// counts as gone: publishing again what expires within the hour would help nobody,
+// and would be a duplicate if it had left by its age.
+func kept(maxAge time.Duration) time.Duration {
+	return max(maxAge, 0) - min(max(maxAge, 0)/10, time.Hour)
 }

@@ -17,7 +17,7 @@ func TestDecideForEveryLastMessage(t *testing.T) {
 	young, old := now.Add(-24*time.Hour), now.Add(-maxAge)
 	id := func(version int64) string { return event.ID(instance, "company", "key", version) }
 	pending := func(version int64, at time.Time) event.Pending {
-		p := event.Pending{Message: event.Message{ID: id(version)}, CompanyID: "company", Key: "key", Version: version, PreviousAt: at}
+		p := event.Pending{Message: event.Message{ID: id(version)}, CompanyID: "company", Key: "key", Version: version, PreviousAt: at, ReadAt: now}
 		if version > 1 {
 			p.PreviousID = id(version - 1)
 		}
@@ -59,12 +59,12 @@ func TestDecideForEveryLastMessage(t *testing.T) {
 	} {
 		for i, state := range states {
 			t.Run(c.name+" there, pending the "+state.name, func(t *testing.T) {
-				assert.Equal(t, c.want[i], decide(state.pending, c.last, now, maxAge))
+				assert.Equal(t, c.want[i], decide(state.pending, c.last, maxAge))
 			})
 		}
 	}
 	t.Run("the first version finds itself", func(t *testing.T) {
-		assert.Equal(t, verdict{action: found, sequence: 70}, decide(pending(1, time.Time{}), at(id(1)), now, maxAge))
+		assert.Equal(t, verdict{action: found, sequence: 70}, decide(pending(1, time.Time{}), at(id(1)), maxAge))
 	})
 }
 
@@ -89,8 +89,8 @@ func TestAnEventIsAgedShortlyBeforeItLeavesTheStream(t *testing.T) {
 		"recorded in the future by a wrong clock": {-time.Hour, 720 * time.Hour, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, c.want, aged(now.Add(-c.age), now, c.maxAge))
+			assert.Equal(t, c.want, aged(event.Pending{PreviousAt: now.Add(-c.age), ReadAt: now}, c.maxAge))
 		})
 	}
-	assert.True(t, aged(time.Time{}, now, 0), "never recorded")
+	assert.True(t, aged(event.Pending{ReadAt: now}, 0), "never recorded")
 }

@@ -55,8 +55,8 @@ func (b *batch) audit(ctx context.Context) error {
 	if err := b.identify(ctx); err != nil {
 		return err
 	}
-	since := kept(now.at, b.known.Config.MaxAge)
-	tail, err := b.newest(ctx, since)
+	within := kept(b.known.Config.MaxAge)
+	tail, err := b.newest(ctx, within)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (b *batch) audit(ctx context.Context) error {
 		return err
 	}
 	if len(missing) > 0 {
-		if err := b.heal(ctx, since); err != nil {
+		if err := b.heal(ctx, within); err != nil {
 			return err
 		}
 	}
@@ -77,26 +77,17 @@ func (b *batch) audit(ctx context.Context) error {
 	return nil
 }
 
-// kept returns the time since which published events must still be in a stream
-// that keeps them for maxAge; see aged.
-func kept(now time.Time, maxAge time.Duration) time.Time {
-	if maxAge <= 0 {
-		return time.Time{}
-	}
-	return now.Add(min(maxAge/10, time.Hour) - maxAge)
-}
-
-func (b *batch) newest(ctx context.Context, since time.Time) ([]event.Kept, error) {
+func (b *batch) newest(ctx context.Context, within time.Duration) ([]event.Kept, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	return b.archive.Newest(ctx, since, tailRows)
+	return b.archive.Newest(ctx, within, tailRows)
 }
 
 // heal makes everything pending again that the stream has lost, a page at a time.
-func (b *batch) heal(ctx context.Context, since time.Time) error {
+func (b *batch) heal(ctx context.Context, within time.Duration) error {
 	requeued := 0
 	for last := (event.Kept{}); ; {
-		page, err := b.after(ctx, last, since)
+		page, err := b.after(ctx, last, within)
 		if err != nil {
 			return err
 		}
@@ -104,7 +95,7 @@ func (b *batch) heal(ctx context.Context, since time.Time) error {
 			break
 		}
 		last = page[len(page)-1]
-		n, err := b.healPage(ctx, page, since)
+		n, err := b.healPage(ctx, page, within)
 		requeued += n
 		if err != nil {
 			return err
@@ -117,13 +108,13 @@ func (b *batch) heal(ctx context.Context, since time.Time) error {
 	return nil
 }
 
-func (b *batch) after(ctx context.Context, last event.Kept, since time.Time) ([]event.Kept, error) {
+func (b *batch) after(ctx context.Context, last event.Kept, within time.Duration) ([]event.Kept, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	return b.archive.After(ctx, last, since, auditPage)
+	return b.archive.After(ctx, last, within, auditPage)
 }
 
-func (b *batch) healPage(ctx context.Context, page []event.Kept, since time.Time) (int, error) {
+func (b *batch) healPage(ctx context.Context, page []event.Kept, within time.Duration) (int, error) {
 	missing, err := b.missing(ctx, page)
 	if err != nil || len(missing) == 0 {
 		return 0, err
@@ -134,7 +125,7 @@ func (b *batch) healPage(ctx context.Context, page []event.Kept, since time.Time
 	}
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	n, err := b.outbox.Requeue(ctx, lost, since)
+	n, err := b.outbox.Requeue(ctx, lost, within)
 	if err != nil {
 		return 0, err
 	}

@@ -121,6 +121,7 @@ func (o *outbox) Pending(_ context.Context, max int) ([]event.Pending, error) {
 	for _, r := range o.rows {
 		if !r.published && r.rejected == "" && !waiting[r.Filter] && len(pending) < max {
 			p := r.Pending
+			p.ReadAt = o.now()
 			if before := last[r.Filter]; before != nil {
 				p.PreviousSequence, p.PreviousAt = before.sequence, before.at
 			}
@@ -151,7 +152,7 @@ func (o *outbox) Sent(_ context.Context, sent []event.Sent) (int, error) {
 	return n, o.end("Sent")
 }
 
-func (o *outbox) Requeue(_ context.Context, lost []event.Lost, since time.Time) (int, error) {
+func (o *outbox) Requeue(_ context.Context, lost []event.Lost, within time.Duration) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.begin("Requeue"); err != nil {
@@ -160,7 +161,7 @@ func (o *outbox) Requeue(_ context.Context, lost []event.Lost, since time.Time) 
 	n := 0
 	for _, r := range o.rows {
 		for _, l := range lost {
-			if r.CompanyID == l.CompanyID && r.Key == l.Key && r.published && r.Version > l.Above && !r.forgotten && !r.at.Before(since) {
+			if r.CompanyID == l.CompanyID && r.Key == l.Key && r.published && r.Version > l.Above && !r.forgotten && (within == 0 || o.now().Sub(r.at) <= within) {
 				r.published, r.vanished, r.sequence, r.at = false, false, 0, time.Time{}
 				n++
 			}

@@ -26,10 +26,14 @@ type Outbox interface {
 	// lost meanwhile are left alone; it returns how many were recorded.
 	Sent(ctx context.Context, sent []event.Sent) (int, error)
 	// Requeue makes the events of the operations that are above what is left of
-	// them, and were published at since or later, pending again with the same ids
-	// and bytes, because the stream has lost them. It returns how many; those whose
-	// bytes are not kept any more, or whose lease was lost, stay as they are.
-	Requeue(ctx context.Context, lost []event.Lost, since time.Time) (int, error)
+	// them, and were published within the age, pending again with the same ids and
+	// bytes, because the stream has lost them. It returns how many; those whose bytes
+	// are not kept any more, or whose lease was lost, stay as they are.
+	//
+	// Ages are by the outbox's own clock, here and in Archive, and 0 is any: the
+	// clock of a machine that sleeps stands still, and would make young again what
+	// has left the stream by its age.
+	Requeue(ctx context.Context, lost []event.Lost, within time.Duration) (int, error)
 	// Reject sets an event that can never be published aside; later versions of
 	// its operation wait behind it.
 	Reject(ctx context.Context, p event.Pending, class, detail string) error
@@ -42,11 +46,11 @@ type Archive interface {
 	// cheap, and asks nobody.
 	Buckets() uint64
 	// Newest returns the most recently published max events that are kept, of
-	// hash buckets leased to this process, published at since or later.
-	Newest(ctx context.Context, since time.Time, max int) ([]event.Kept, error)
+	// hash buckets leased to this process, published within the age.
+	Newest(ctx context.Context, within time.Duration, max int) ([]event.Kept, error)
 	// After returns, oldest first, at most max such events behind the given one,
 	// by time and sequence; behind the zero event are all of them.
-	After(ctx context.Context, last event.Kept, since time.Time, max int) ([]event.Kept, error)
+	After(ctx context.Context, last event.Kept, within time.Duration, max int) ([]event.Kept, error)
 	// Adopt puts the operation's own history, none of which is in the stream,
 	// behind that of another database, which is: versions and statuses go on from
 	// the last of the messages, which are all that there are, in order; what they

@@ -63,9 +63,8 @@ func (b *batch) resolve(ctx context.Context, attempts []attempt) ([]attempt, err
 		return nil, fmt.Errorf("resolve %d events (%w): %w", len(attempts), attempts[0].err, err)
 	}
 	var again []attempt
-	now := b.now()
 	for i, a := range attempts {
-		v := decide(*a.pending, lasts[i], now, b.known.Config.MaxAge)
+		v := decide(*a.pending, lasts[i], b.known.Config.MaxAge)
 		if v.action == search {
 			if v, err = b.search(ctx, a.pending, v); err != nil {
 				return nil, err
@@ -121,7 +120,7 @@ func (b *batch) requeue(ctx context.Context, p *event.Pending, v verdict) int {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
 	lost := event.Lost{Operation: operationOf(p), Above: v.above}
-	n, err := b.outbox.Requeue(ctx, []event.Lost{lost}, kept(b.now(), b.known.Config.MaxAge))
+	n, err := b.outbox.Requeue(ctx, []event.Lost{lost}, kept(b.known.Config.MaxAge))
 	if err != nil {
 		b.fail(err)
 		return 1

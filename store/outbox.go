@@ -51,7 +51,7 @@ func (o *Outbox) Pending(ctx context.Context, max int) ([]event.Pending, error) 
 	const q = `
 select o.company_id, o.push_operation_key, o.version, o.bucket, o.event_id, coalesce(o.previous_event_id, ''),
        o.subject, o.filter, o.header, o.payload, o.created_at,
-       coalesce(p.stream_sequence, 0), p.published_at
+       coalesce(p.stream_sequence, 0), p.published_at, pg_catalog.now()
 from pushwatch.outbox o
 left join pushwatch.publication p on p.company_id = o.company_id
       and p.push_operation_key = o.push_operation_key and p.version = o.version - 1
@@ -112,11 +112,12 @@ func scanPending(row pgx.CollectableRow) (event.Pending, error) {
 	var sequence int64
 	var published *time.Time
 	err := row.Scan(&p.CompanyID, &p.Key, &p.Version, &p.Bucket, &p.ID, &p.PreviousID, &p.Subject, &p.Filter,
-		&header, &p.Data, &p.CreatedAt, &sequence, &published)
+		&header, &p.Data, &p.CreatedAt, &sequence, &published, &p.ReadAt)
 	if err != nil {
 		return p, err
 	}
-	p.PreviousSequence, p.PreviousAt, p.CreatedAt = uint64(sequence), timeOf(published), p.CreatedAt.UTC()
+	p.PreviousSequence, p.PreviousAt = uint64(sequence), timeOf(published)
+	p.CreatedAt, p.ReadAt = p.CreatedAt.UTC(), p.ReadAt.UTC()
 	if err := json.Unmarshal(header, &p.Header); err != nil {
 		return p, fmt.Errorf("headers of event %s: %w", p.ID, err)
 	}

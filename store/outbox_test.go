@@ -111,7 +111,7 @@ func TestEventsThatTheStreamLostComeBackByteForByteAndInOrder(t *testing.T) {
 	send(r, o, 2, v2)
 
 	lost := []event.Lost{{Operation: event.Operation{CompanyID: v2.CompanyID, Key: v2.Key, Bucket: v2.Bucket}}}
-	n, err := o.Requeue(t.Context(), lost, time.Time{})
+	n, err := o.Requeue(t.Context(), lost, 0)
 	require.NoError(t, err)
 	assert.Equal(t, 2, n)
 	storetest.CheckInvariants(t, r.url)
@@ -193,4 +193,43 @@ func TestADayOfSentEventsThatAnotherProcessIsMakingIsNoError(t *testing.T) {
 	_, err = other.Exec(t.Context(), `commit`)
 	require.NoError(t, err)
 	require.NoError(t, made.Wait())
+}
+
+// How old an event is, the database's clock says alone: a process may have slept.
+func TestWhatWasPublishedLongerAgoThanItIsKeptDoesNotComeBack(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("old", push.Pending))
+	r.look(push.FromList, r.op("young", push.Pending))
+	o := r.Outbox(r.leases)
+	waiting := pending(r, o)
+	require.Len(t, waiting, 2)
+	assert.WithinDuration(t, r.Now(), waiting[0].ReadAt, time.Minute)
+	send(r, o, 1, waiting[0])
+	send(r, o, 2, waiting[1])
+	require.NoError(t, r.exec(`update pushwatch.sent set published_at = published_at - interval '2 hours' where push_operation_key = 'old'`))
+	lost := []event.Lost{{Operation: event.Operation{CompanyID: companyID, Key: "old", Bucket: waiting[0].Bucket}},
+		{Operation: event.Operation{CompanyID: companyID, Key: "young", Bucket: waiting[1].Bucket}}}
+	keys := func(all []event.Kept, err error) (keys []string) {
+		require.NoError(t, err)
+		for _, k := range all {
+			keys = append(keys, k.Key)
+		}
+		return keys
+	}
+	assert.Equal(t, []string{"young", "old"}, keys(o.Newest(t.Context(), 0, 10)))
+	assert.Equal(t, []string{"young", "old"}, keys(o.Newest(t.Context(), 3*time.Hour, 10)))
+	assert.Equal(t, []string{"young"}, keys(o.Newest(t.Context(), time.Hour, 10)))
+	assert.Equal(t, []string{"old", "young"}, keys(o.After(t.Context(), event.Kept{}, 0, 10)))
+	assert.Equal(t, []string{"young"}, keys(o.After(t.Context(), event.Kept{}, time.Hour, 10)))
+
+	n, err := o.Requeue(t.Context(), lost, time.Hour)
+
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	assert.Equal(t, []string{"old"}, keys(o.Newest(t.Context(), 0, 10)))
+	n, err = o.Requeue(t.Context(), lost, 0)
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	assert.Len(t, pending(r, o), 2)
 }

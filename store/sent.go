@@ -12,34 +12,38 @@ import (
 
 const keptColumns = `company_id, push_operation_key, bucket, version, event_id, filter, stream_sequence, published_at`
 
+// young is the moment since when published events are within the age $2, by the
+// database's clock; null is any age.
+const young = `coalesce(pg_catalog.now() - $2::interval, '-infinity'::timestamptz)`
+
 // Newest returns the max most recently published events whose bytes are kept, of
-// buckets leased to this process, published at since or later; newest first.
-func (o *Outbox) Newest(ctx context.Context, since time.Time, max int) ([]event.Kept, error) {
+// buckets leased to this process, published within the age, 0 for any; newest first.
+func (o *Outbox) Newest(ctx context.Context, within time.Duration, max int) ([]event.Kept, error) {
 	const q = `
 select ` + keptColumns + ` from pushwatch.sent
-where bucket = any($1::smallint[]) and published_at >= $2::timestamptz
+where bucket = any($1::smallint[]) and published_at >= ` + young + `
 order by published_at desc, stream_sequence desc
 limit $3::integer`
-	return o.kept(ctx, q, since, max)
+	return o.kept(ctx, q, within, max)
 }
 
 // After returns, oldest first, at most max such events behind last.
-func (o *Outbox) After(ctx context.Context, last event.Kept, since time.Time, max int) ([]event.Kept, error) {
+func (o *Outbox) After(ctx context.Context, last event.Kept, within time.Duration, max int) ([]event.Kept, error) {
 	const q = `
 select ` + keptColumns + ` from pushwatch.sent
-where bucket = any($1::smallint[]) and published_at >= $2::timestamptz
+where bucket = any($1::smallint[]) and published_at >= ` + young + `
   and (published_at, stream_sequence) > ($4::timestamptz, $5::bigint)
 order by published_at, stream_sequence
 limit $3::integer`
-	return o.kept(ctx, q, since, max, last.PublishedAt, int64(last.Sequence))
+	return o.kept(ctx, q, within, max, last.PublishedAt, int64(last.Sequence))
 }
 
-func (o *Outbox) kept(ctx context.Context, q string, since time.Time, max int, more ...any) ([]event.Kept, error) {
+func (o *Outbox) kept(ctx context.Context, q string, within time.Duration, max int, more ...any) ([]event.Kept, error) {
 	owned, err := o.owned()
 	if err != nil || len(owned) == 0 {
 		return nil, err
 	}
-	rows, err := o.store.pool.Query(ctx, q, append([]any{owned, since, max}, more...)...)
+	rows, err := o.store.pool.Query(ctx, q, append([]any{owned, bound(within), max}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("read published events: %w", err)
 	}
@@ -58,11 +62,11 @@ func (o *Outbox) kept(ctx context.Context, q string, since time.Time, max int, m
 
 // Requeue makes published events pending again, byte for byte, because the stream
 // has lost them: of each operation those above what is left of it, and published
-// at since or later. Only those inside the audit horizon can come back, and only
+// within the age, 0 for any. Only those inside the audit horizon can come back, and only
 // those of buckets still leased to this process; it returns how many did.
 //
 // If we crash before the commit, the next audit finds them lost again.
-func (o *Outbox) Requeue(ctx context.Context, lost []event.Lost, since time.Time) (int, error) {
+func (o *Outbox) Requeue(ctx context.Context, lost []event.Lost, within time.Duration) (int, error) {
 	tokens := o.tokens()
 	var companies, keys, leases []string
 	var aboves, held []int64
@@ -87,7 +91,7 @@ with gone as (
     delete from pushwatch.sent s using gone g
     join fenced f on f.name = g.lease and f.token = g.token
     where s.company_id = g.company_id and s.push_operation_key = g.push_operation_key and s.version > g.above
-      and s.published_at >= $6::timestamptz
+      and s.published_at >= coalesce(pg_catalog.now() - $6::interval, '-infinity'::timestamptz)
     returning s.published_at, s.stream_sequence, s.company_id, s.push_operation_key, s.version, s.bucket, s.event_id,
               s.previous_event_id, s.subject, s.filter, s.header, s.payload, s.created_at
 ), unpublished as (
@@ -105,10 +109,18 @@ with gone as (
 select count(*) from back`
 	var n int
 	err := o.store.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, q, companies, keys, aboves, leases, held, since).Scan(&n)
+		return tx.QueryRow(ctx, q, companies, keys, aboves, leases, held, bound(within)).Scan(&n)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("requeue the lost events of %d operations: %w", len(lost), err)
 	}
 	return n, nil
+}
+
+// bound returns an age as SQL takes it: null for any.
+func bound(within time.Duration) *time.Duration {
+	if within <= 0 {
+		return nil
+	}
+	return &within
 }

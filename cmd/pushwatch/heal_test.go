@@ -356,12 +356,12 @@ type busyArchive struct {
 	during func()
 }
 
-func (a *busyArchive) Newest(ctx context.Context, since time.Time, max int) ([]event.Kept, error) {
+func (a *busyArchive) Newest(ctx context.Context, within time.Duration, max int) ([]event.Kept, error) {
 	if during := a.during; during != nil {
 		a.during = nil
 		during()
 	}
-	return a.Outbox.Newest(ctx, since, max)
+	return a.Outbox.Newest(ctx, within, max)
 }
 
 // TestAnEventThatComesDuringAnAuditIsNotMissed publishes behind the back of an audit,
