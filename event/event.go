@@ -94,6 +94,9 @@ type Sent struct {
 	Pending  *Pending
 	Epoch    string // identity of the stream: its name and creation time
 	Sequence uint64
+	// At is when the stream stored it, or a moment shortly before: however late it
+	// is recorded, its age counts from then.
+	At time.Time
 }
 
 // Kept is a published event whose bytes are still kept, as the database believes

@@ -31,3 +31,23 @@ func TestAClockThatStoodStillBringsNothingBackThatLeftByItsAge(t *testing.T) {
 	assert.Equal(t, second.ID, messages[0].ID)
 	assert.NotEqual(t, first.sequence, messages[0].Sequence)
 }
+
+// What was stored but never recorded, because the process died in between, is found
+// there later. It leaves the stream as if it had been recorded at once.
+func TestAnEventThatIsFoundLateIsRecordedAsOfWhenItWasStored(t *testing.T) {
+	nc := dial(t, startBroker(t).url())
+	s, o := ensure(t, nc), newOutbox()
+	o.add("company", "key", "pending")
+	o.arm(o.before, "Sent", 1)
+	r := newRelay(t, s, o)
+	_, err := r.RunOnce(t.Context())
+	require.ErrorIs(t, err, errFault)
+	later := time.Now().Add(5 * time.Hour)
+	o.now = func() time.Time { return later }
+
+	drain(t, r, o)
+
+	messages := readAll(t, nc)
+	require.Len(t, messages, 1)
+	assert.Equal(t, messages[0].Time, o.rows[0].at)
+}

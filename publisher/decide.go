@@ -11,10 +11,11 @@ import (
 // verdict is what reading the stream back means for a pending event.
 type verdict struct {
 	action
-	sequence uint64 // found: where the event is; retry, lost: the last sequence that is there, 0 for none
-	above    int64  // lost: the last version that is there, 0 for none
-	class    string // reject
-	detail   string // reject
+	sequence uint64    // found: where the event is; retry, lost: the last sequence that is there, 0 for none
+	at       time.Time // found: when the stream stored it
+	above    int64     // lost: the last version that is there, 0 for none
+	class    string    // reject
+	detail   string    // reject
 }
 
 type action int
@@ -58,7 +59,7 @@ func decide(p event.Pending, last *StoredMessage, maxAge time.Duration) verdict 
 		return verdict{action: reject, class: classForeignInstance,
 			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
 	case there.Version == mine.Version:
-		return verdict{action: found, sequence: last.Sequence}
+		return verdict{action: found, sequence: last.Sequence, at: last.Time}
 	case there.Version > mine.Version:
 		return verdict{action: search,
 			detail: fmt.Sprintf("sequence %d of the stream is the later event %s", last.Sequence, last.ID)}
@@ -88,10 +89,10 @@ func aged(p event.Pending, maxAge time.Duration) bool {
 }
 
 // kept returns the age up to which published events must still be in a stream that
-// keeps them for maxAge; 0 is any. The stream counts from when it stored a message,
-// which is earlier than when that was recorded, so the last tenth (an hour at most)
-// counts as gone: publishing again what expires within the hour would help nobody,
-// and would be a duplicate if it had left by its age.
+// keeps them for maxAge; 0 is any. The stream counts by its own clock, and from a
+// little before what is recorded (see [event.Sent]), so the last tenth (an hour at
+// most) counts as gone: publishing again what expires within the hour would help
+// nobody, and would be a duplicate if it had left by its age.
 func kept(maxAge time.Duration) time.Duration {
 	return max(maxAge, 0) - min(max(maxAge, 0)/10, time.Hour)
 }

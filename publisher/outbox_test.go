@@ -145,7 +145,7 @@ func (o *outbox) Sent(_ context.Context, sent []event.Sent) (int, error) {
 	n := 0
 	for _, s := range sent {
 		if r := o.row(s.Pending.ID); !r.published {
-			r.published, r.sequence, r.epoch, r.at = true, s.Sequence, s.Epoch, o.now()
+			r.published, r.sequence, r.epoch, r.at = true, s.Sequence, s.Epoch, s.At
 			n++
 		}
 	}

@@ -70,18 +70,13 @@ func last(ctx context.Context, s Stream, filter string) (*StoredMessage, error) 
 	return s.Get(ctx, Query{Last: filter})
 }
 
-// find returns the sequence of the message with id among those of filter, 0 for
-// none. An operation has a handful of messages, so it walks them.
-func find(ctx context.Context, s Stream, filter, id string) (uint64, error) {
+// find returns the message with id among those of filter, nil for none. An
+// operation has a handful of messages, so it walks them.
+func find(ctx context.Context, s Stream, filter, id string) (*StoredMessage, error) {
 	for from := uint64(1); ; {
 		msg, err := s.Get(ctx, Query{Next: filter, Sequence: from})
-		switch {
-		case err != nil:
-			return 0, err
-		case msg == nil:
-			return 0, nil
-		case msg.ID == id:
-			return msg.Sequence, nil
+		if err != nil || msg == nil || msg.ID == id {
+			return msg, err
 		}
 		from = msg.Sequence + 1
 	}

@@ -21,14 +21,15 @@ type Outbox interface {
 	// of each operation only the lowest unpublished version, and only of hash
 	// buckets leased to this process.
 	Pending(ctx context.Context, max int) ([]event.Pending, error)
-	// Sent records events as published, in one statement and one commit: durable
-	// when it returns nil, unknown when it returns an error. Events whose lease was
-	// lost meanwhile are left alone; it returns how many were recorded.
+	// Sent records events as published when they say, in one statement and one
+	// commit: durable when it returns nil, unknown when it returns an error. Events
+	// whose lease was lost meanwhile are left alone; it returns how many were recorded.
 	Sent(ctx context.Context, sent []event.Sent) (int, error)
 	// Requeue makes the events of the operations that are above what is left of
 	// them, and were published within the age, pending again with the same ids and
 	// bytes, because the stream has lost them. It returns how many; those whose bytes
-	// are not kept any more, or whose lease was lost, stay as they are.
+	// are not kept any more stay as they are. Those whose lease was lost do, too, and
+	// make it an error beside what it returns, so that nobody takes them for the former.
 	//
 	// Ages are by the outbox's own clock, here and in Archive, and 0 is any: the
 	// clock of a machine that sleeps stands still, and would make young again what

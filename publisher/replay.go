@@ -239,6 +239,6 @@ func (r *Replay) holds(ctx context.Context, p *event.Pending, last *StoredMessag
 	if !again {
 		return false, nil
 	}
-	sequence, err := find(ctx, r.stream, p.Filter, p.ID)
-	return sequence > 0, err
+	msg, err := find(ctx, r.stream, p.Filter, p.ID)
+	return msg != nil, err
 }

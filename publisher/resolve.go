@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/internal/fault"
@@ -24,7 +25,7 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 		a.err = answer.err
 		switch answer.outcome {
 		case stored:
-			b.keep(a.pending, answer.sequence)
+			b.keep(a.pending, answer.sequence, a.pending.ReadAt)
 		case unclear:
 			clouded = append(clouded, a)
 		case full:
@@ -45,8 +46,8 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 	return clouded
 }
 
-func (b *batch) keep(p *event.Pending, sequence uint64) {
-	b.sent = append(b.sent, event.Sent{Pending: p, Sequence: sequence})
+func (b *batch) keep(p *event.Pending, sequence uint64, at time.Time) {
+	b.sent = append(b.sent, event.Sent{Pending: p, Sequence: sequence, At: at})
 }
 
 // resolve reads back what the stream has of the operations of attempts, and
@@ -73,7 +74,7 @@ func (b *batch) resolve(ctx context.Context, attempts []attempt) ([]attempt, err
 		a.after = v.sequence
 		switch v.action {
 		case found:
-			b.keep(a.pending, v.sequence)
+			b.keep(a.pending, v.sequence, v.at)
 			b.Metrics.resolved.WithLabelValues(byFound).Inc()
 		case retry:
 			again = append(again, a)
@@ -99,20 +100,21 @@ func (b *batch) resolve(ctx context.Context, attempts []attempt) ([]attempt, err
 
 // search looks for an event behind which a later one of its operation stands.
 func (b *batch) search(ctx context.Context, p *event.Pending, later verdict) (verdict, error) {
-	sequence, err := find(ctx, b.stream, p.Filter, p.ID)
+	msg, err := find(ctx, b.stream, p.Filter, p.ID)
 	switch {
 	case err != nil:
 		return verdict{}, err
-	case sequence == 0:
+	case msg == nil:
 		return verdict{action: reject, class: classOvertaken, detail: later.detail}, nil
 	}
-	return verdict{action: found, sequence: sequence}, nil
+	return verdict{action: found, sequence: msg.Sequence, at: msg.Time}, nil
 }
 
 // requeue brings back what the stream lost before p, and returns how many events
 // that were. Where it is none, because their bytes are not kept any more, p goes
 // on behind what is there: a gap that is told beats an operation that stands
-// still. An error counts as one, so that p waits.
+// still. An error counts as one, so that p waits: also that of a lost lease, whose
+// new holder brings back what we can not.
 func (b *batch) requeue(ctx context.Context, p *event.Pending, v verdict) int {
 	b.Metrics.lost.Inc()
 	b.suspect = true // where one is lost there may be more: the next run begins with an audit

@@ -129,6 +129,10 @@ func scanPending(row pgx.CollectableRow) (event.Pending, error) {
 // are left: their new holder meets them in the stream. It returns how many were
 // recorded.
 //
+// An event counts as published now, or a minute after it says if that is earlier:
+// one that was found in the stream long afterwards leaves it so much earlier, and
+// must not be missed then.
+//
 // If we crash before the commit, the events stay pending, are published again,
 // refused by the stream and found there by reading back.
 func (o *Outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
@@ -138,8 +142,10 @@ func (o *Outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 	tokens := o.tokens()
 	var companies, keys, leases, epochs []string
 	var versions, sequences, held []int64
+	var at []*time.Time
 	for _, s := range sent {
 		lease := relayLease(s.Pending.Bucket)
+		at = append(at, nullable(s.At)) // null is disregarded
 		companies, keys, versions = append(companies, s.Pending.CompanyID), append(keys, s.Pending.Key), append(versions, s.Pending.Version)
 		sequences, epochs = append(sequences, int64(s.Sequence)), append(epochs, s.Epoch)
 		leases, held = append(leases, lease), append(held, tokens[lease]) // token 0 is nobody's
@@ -149,9 +155,10 @@ func (o *Outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 	// in name order, so that two relays cannot deadlock.
 	const q = `
 with acked as (
-    select company_id, push_operation_key, version, stream_sequence, epoch, lease, token
-    from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
-        as a(company_id, push_operation_key, version, stream_sequence, epoch, lease, token)
+    select company_id, push_operation_key, version, stream_sequence, epoch, lease, token,
+           least(pg_catalog.now(), at + interval '1 minute') as published_at
+    from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[])
+        as a(company_id, push_operation_key, version, stream_sequence, epoch, lease, token, at)
 ), fenced as (
     select l.name, l.token from pushwatch.lease l
     where l.name = any($6::text[])
@@ -163,16 +170,16 @@ with acked as (
     join pushwatch.stream st on st.epoch = a.epoch
     where o.company_id = a.company_id and o.push_operation_key = a.push_operation_key and o.version = a.version
     returning o.company_id, o.push_operation_key, o.version, o.bucket, o.event_id, o.previous_event_id, o.subject,
-              o.filter, o.header, o.payload, o.created_at, a.stream_sequence, st.stream_id
+              o.filter, o.header, o.payload, o.created_at, a.stream_sequence, st.stream_id, a.published_at
 ), published as (
     insert into pushwatch.publication as p (company_id, push_operation_key, version, stream_id, stream_sequence, published_at)
-    select company_id, push_operation_key, version, stream_id, stream_sequence, pg_catalog.now() from done
+    select company_id, push_operation_key, version, stream_id, stream_sequence, published_at from done
     on conflict (company_id, push_operation_key, version) do update
     set stream_id = excluded.stream_id, stream_sequence = excluded.stream_sequence, published_at = excluded.published_at
 ), kept as (
     insert into pushwatch.sent (published_at, stream_id, stream_sequence, company_id, push_operation_key, version, bucket,
         event_id, previous_event_id, subject, filter, header, payload, created_at)
-    select pg_catalog.now(), stream_id, stream_sequence, company_id, push_operation_key, version, bucket,
+    select published_at, stream_id, stream_sequence, company_id, push_operation_key, version, bucket,
         event_id, previous_event_id, subject, filter, header, payload, created_at from done
 )
 select count(*) from done`
@@ -188,7 +195,7 @@ on conflict (epoch) do nothing`
 		if _, err := tx.Exec(ctx, stream, epochs); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, q, companies, keys, versions, sequences, epochs, leases, held).Scan(&n)
+		err := tx.QueryRow(ctx, q, companies, keys, versions, sequences, epochs, leases, held, at).Scan(&n)
 		fault.Point(fault.CommittingSent)
 		return err
 	})

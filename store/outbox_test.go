@@ -233,3 +233,33 @@ func TestWhatWasPublishedLongerAgoThanItIsKeptDoesNotComeBack(t *testing.T) {
 	assert.Equal(t, 1, n)
 	assert.Len(t, pending(r, o), 2)
 }
+
+// An event that is found in the stream long after it was stored there, because the
+// process died before it could record it, leaves the stream so much earlier.
+func TestAnEventThatIsRecordedLateCountsFromWhenTheStreamStoredIt(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("late", push.Pending), r.op("now", push.Pending), r.op("ahead", push.Pending))
+	o := r.Outbox(r.leases)
+	var sent []event.Sent
+	for i, p := range pending(r, o) {
+		at := map[string]time.Time{"late": r.Now().Add(-2 * time.Hour), "now": p.ReadAt, "ahead": r.Now().Add(time.Hour)}
+		sent = append(sent, event.Sent{Pending: &p, Epoch: epoch, Sequence: uint64(i + 1), At: at[p.Key]})
+	}
+
+	n, err := o.Sent(t.Context(), sent)
+
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	published := map[string]time.Time{}
+	all, err := o.Newest(t.Context(), 0, 10)
+	require.NoError(t, err)
+	for _, k := range all {
+		published[k.Key] = k.PublishedAt
+	}
+	assert.WithinDuration(t, r.Now().Add(-2*time.Hour+time.Minute), published["late"], 30*time.Second)
+	assert.WithinDuration(t, r.Now(), published["now"], 30*time.Second)
+	assert.WithinDuration(t, r.Now(), published["ahead"], 30*time.Second, "the server's clock may be wrong")
+	r.look(push.FromList, r.op("late", push.Success))
+	assert.Equal(t, published["late"], pending(r, o)[0].PreviousAt)
+}
