@@ -126,12 +126,9 @@ func (b *batch) healPage(ctx context.Context, page []event.Kept, within time.Dur
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
 	n, err := b.outbox.Requeue(ctx, lost, within)
-	if err != nil {
-		return 0, err
-	}
 	b.result.Requeued += n
 	b.Metrics.tailLost.Add(float64(n))
-	return n, nil
+	return n, err
 }
 
 // missing returns the events of which the stream has no message, or another one,

@@ -111,7 +111,10 @@ func TestEventsThatTheStreamLostComeBackByteForByteAndInOrder(t *testing.T) {
 	send(r, o, 2, v2)
 
 	lost := []event.Lost{{Operation: event.Operation{CompanyID: v2.CompanyID, Key: v2.Key, Bucket: v2.Bucket}}}
-	n, err := o.Requeue(t.Context(), lost, 0)
+	n, err := r.Outbox(r.Leases("another", nil)).Requeue(t.Context(), lost, 0)
+	require.ErrorIs(t, err, store.ErrFenced, "not ours, which is not the same as not kept")
+	assert.Zero(t, n)
+	n, err = o.Requeue(t.Context(), lost, 0)
 	require.NoError(t, err)
 	assert.Equal(t, 2, n)
 	storetest.CheckInvariants(t, r.url)

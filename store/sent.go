@@ -62,8 +62,10 @@ func (o *Outbox) kept(ctx context.Context, q string, within time.Duration, max i
 
 // Requeue makes published events pending again, byte for byte, because the stream
 // has lost them: of each operation those above what is left of it, and published
-// within the age, 0 for any. Only those inside the audit horizon can come back, and only
-// those of buckets still leased to this process; it returns how many did.
+// within the age, 0 for any. Only those inside the audit horizon can come back; it
+// returns how many did. Those of a bucket whose lease is not ours any more are left to
+// its new holder, and make it [ErrFenced]: that nothing of an operation came back must
+// not mean two things.
 //
 // If we crash before the commit, the next audit finds them lost again.
 func (o *Outbox) Requeue(ctx context.Context, lost []event.Lost, within time.Duration) (int, error) {
@@ -106,13 +108,17 @@ with gone as (
     on conflict (company_id, push_operation_key, version) do nothing
     returning version
 )
-select count(*) from back`
-	var n int
+select (select count(*) from back),
+       (select count(*) from gone g where not exists (select from fenced f where f.name = g.lease and f.token = g.token))`
+	var n, left int
 	err := o.store.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, q, companies, keys, aboves, leases, held, bound(within)).Scan(&n)
+		return tx.QueryRow(ctx, q, companies, keys, aboves, leases, held, bound(within)).Scan(&n, &left)
 	})
+	if err == nil && left > 0 {
+		err = ErrFenced
+	}
 	if err != nil {
-		return 0, fmt.Errorf("requeue the lost events of %d operations: %w", len(lost), err)
+		return n, fmt.Errorf("requeue the lost events of %d operations: %w", len(lost), err)
 	}
 	return n, nil
 }
