@@ -184,23 +184,45 @@ func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, e
 	}
 	var lost []event.Lost
 	for i, op := range order {
-		above := int64(0)
-		if lasts[i] != nil && lasts[i].ID == highest[op].ID {
-			continue // it came while we looked: its bucket has only just become ours
+		above, again, err := b.whole(ctx, highest[op], lasts[i])
+		if err != nil {
+			return nil, err
 		}
-		if lasts[i] != nil {
-			there, ok := event.ParseID(lasts[i].ID)
-			if !ok || there.Version >= highest[op].Version {
-				b.Metrics.gaps.Inc()
-				b.log.ErrorContext(ctx, "an event is missing from the stream before a later one of its operation",
-					"event_id", highest[op].ID, "sequence", highest[op].Sequence, "last_there", lasts[i].ID)
-				continue
-			}
-			above = there.Version
+		if again {
+			lost = append(lost, event.Lost{Operation: op, Above: above})
 		}
-		lost = append(lost, event.Lost{Operation: op, Above: above})
 	}
 	return lost, nil
+}
+
+// whole returns up to which version an operation is whole in the stream, where row
+// is the highest of its events that were not found where they are recorded and last
+// is its last message; and whether the events above must be published again.
+func (b *batch) whole(ctx context.Context, row event.Kept, last *StoredMessage) (above int64, again bool, err error) {
+	if last == nil {
+		return 0, true, nil
+	}
+	if there, ok := event.ParseID(last.ID); ok && there.Version < row.Version {
+		return there.Version, true, nil
+	}
+	msg := last
+	if msg.ID != row.ID {
+		if msg, err = find(ctx, b.stream, row.Filter, row.ID); err != nil {
+			return 0, false, err
+		}
+	}
+	switch {
+	case msg == nil:
+		b.Metrics.gaps.Inc()
+		b.log.ErrorContext(ctx, "an event is missing from the stream before a later one of its operation",
+			"event_id", row.ID, "sequence", row.Sequence, "last_there", last.ID)
+		return 0, false, nil
+	case msg.Sequence == row.Sequence:
+		return 0, false, nil // it came while we looked: its bucket has only just become ours
+	}
+	// It is elsewhere: another copy, on its way for long, took the place of one that
+	// was lost. When it is published again it is found there, and recorded.
+	return row.Version - 1, true, nil
 }
 
 // inParallel calls fn for 0 to n-1, a few at once, and returns the first error.

@@ -385,6 +385,46 @@ func TestAnEventThatComesDuringAnAuditIsNotMissed(t *testing.T) {
 
 // TestAFreshDatabaseGoesOnBehindAnOldStream loses the database alone: what the
 // stream tells is not told again, and a later change is the next version.
+// TestAnEventThatIsElsewhereThanRecordedIsFoundThere is what a message leaves behind
+// that was on its way for long: it came after the stream had lost the first copy.
+func TestAnEventThatIsElsewhereThanRecordedIsFoundThere(t *testing.T) {
+	for name, statuses := range map[string][]push.Status{
+		"the last one of its operation": {push.Pending},
+		"one before the last":           {push.Pending, push.Success},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHealing(t, newDamageable(t), store.Config{}, true)
+			h.baseline()
+			for _, status := range statuses {
+				h.look(h.operations(1, 3, status)...)
+				h.drain(h.relay)
+			}
+			before := h.messages()
+			conn, err := pgx.Connect(t.Context(), h.url)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, conn.Close(t.Context())) }()
+			for _, table := range []string{"sent", "publication"} {
+				_, err = conn.Exec(t.Context(), "update pushwatch."+table+" set stream_sequence = 99 where version = 1 and push_operation_key = 'operation-002'")
+				require.NoError(t, err)
+			}
+
+			var log bytes.Buffer
+			auditing, err := publisher.New(publisher.Config{Stream: h.stream, Outbox: h.outbox, Archive: h.outbox, Now: h.store.Now,
+				Log: slog.New(slog.NewTextHandler(&log, nil))})
+			require.NoError(t, err)
+			h.drain(auditing)
+
+			assert.NotContains(t, log.String(), "is missing from the stream")
+			assert.Equal(t, before, h.messages(), "nothing is published for it")
+			var sequence int64
+			require.NoError(t, conn.QueryRow(t.Context(), `select stream_sequence from reporting.push_transitions
+where version = 1 and push_operation_key = 'operation-002'`).Scan(&sequence))
+			assert.Equal(t, int64(2), sequence)
+			assert.True(t, h.audit().Sound())
+		})
+	}
+}
+
 func TestAFreshDatabaseGoesOnBehindAnOldStream(t *testing.T) {
 	for _, publish := range []bool{true, false} {
 		t.Run(fmt.Sprintf("publish %v", publish), func(t *testing.T) {
