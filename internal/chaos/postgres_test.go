@@ -67,7 +67,7 @@ func crashesOfPostgres(t *trial) verdict {
 		}
 		t.struck(i + 1)
 	}
-	v.demand(len(v.Recovery) == 0 || quantile(v.Recovery, 0.99) < 5*time.Second, "p99 from PostgreSQL's start to the next event is not under 5 s")
+	v.demand(len(v.Recovery) == 0 || quantile(v.Recovery, 0.99) < inTime(5*time.Second), "p99 from PostgreSQL's start to the next event is not under 5 s")
 	v = w.settle(v)
 	w.stop(d)
 	return v

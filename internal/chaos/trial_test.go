@@ -70,6 +70,15 @@ func (t *trial) wait(d time.Duration) {
 	}
 }
 
+// inTime returns how long something may take that the matrix gives d: as long in
+// the nightly form, which has the machine to itself, and more beside other tests.
+func inTime(d time.Duration) time.Duration {
+	if forms[*formFlag] == nightly {
+		return d
+	}
+	return d + 7*time.Second
+}
+
 // between returns a random duration.
 func (t *trial) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(t.random.Int64N(int64(most-least)))
