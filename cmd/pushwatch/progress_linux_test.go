@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/pushwatch/pushwatch/store"
 )
@@ -18,6 +21,9 @@ func TestTheDemoDrawsBarsOnATerminalAndLinesElsewhere(t *testing.T) {
 		s.close()
 	}
 	terminal, screen := openTerminal(t)
+	size := [4]uint16{30, 120} // rows, columns
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, terminal.Fd(), syscall.TIOCSWINSZ, uintptr(unsafe.Pointer(&size)))
+	require.Zero(t, errno)
 	show(newDemoProgress(terminal, 10*time.Second))
 	drawn := screen()
 	assert.Contains(t, drawn, "12 of 12 changes of 8 operations")
