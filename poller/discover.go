@@ -253,7 +253,8 @@ func (p *Poller) record(ctx context.Context, r push.Record) (push.Recorded, erro
 	if err != nil {
 		return recorded, err
 	}
-	p.config.Metrics.transitions.Add(float64(recorded.Events))
+	p.config.Metrics.committed.Add(float64(recorded.Events))
+	p.config.Metrics.changes(recorded.Edges, r.Page.FinishedAt)
 	p.config.Metrics.page(r.Page)
 	if recorded.Events > 0 {
 		p.config.OnEvents()

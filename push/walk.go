@@ -70,6 +70,14 @@ type Recorded struct {
 	First    int      // operations seen for the first time
 	Changed  int      // transitions of known operations
 	Disputed []string // keys whose dispute waits for a get_operation
+	Edges    []Edge   // one for each event
+}
+
+// Edge is a change of an operation's status, as far as statistics want to know it.
+type Edge struct {
+	From, To    Status    // From is empty at the first sight
+	Baseline    bool      // requested before the first look
+	CompletedOn time.Time // zero while unfinished, or unusable
 }
 
 // Company is a company that this process may work on, and what is known of it.

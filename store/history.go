@@ -71,6 +71,27 @@ from pushwatch.outbox`
 	return waiting, rejected, nil
 }
 
+// OldestPending returns how long the oldest event that may be published has waited;
+// 0 when none does. It looks at one event of each bucket.
+func (s *Store) OldestPending(ctx context.Context) (time.Duration, error) {
+	const q = `
+select greatest(coalesce(pg_catalog.clock_timestamp() - min(o.created_at), '0'), '0')
+from generate_series(0, 63) as b(bucket)
+cross join lateral (
+    select o.created_at from pushwatch.outbox o
+    where o.bucket = b.bucket and o.rejected_class is null
+      and not exists (select from pushwatch.outbox e where e.company_id = o.company_id
+                        and e.push_operation_key = o.push_operation_key and e.version < o.version
+                        and e.rejected_class is not null)
+    order by o.id limit 1
+) as o`
+	var age time.Duration
+	if err := s.pool.QueryRow(ctx, q).Scan(&age); err != nil {
+		return 0, fmt.Errorf("look for the oldest event that waits: %w", err)
+	}
+	return age, nil
+}
+
 // Counts is how much there is of everything.
 type Counts struct {
 	Operations, Transitions, Published, Waiting int64

@@ -73,6 +73,11 @@ func (s *Store) keep(ctx context.Context, tx pgx.Tx, r push.Record, differs []pu
 		}
 		if t.eventful(s.config.PublishBaseline) {
 			recorded.Events++
+			edge := push.Edge{To: t.seen.Status, Baseline: t.baseline, CompletedOn: t.seen.CompletedOn}
+			if t.stored != nil {
+				edge.From = t.stored.Status
+			}
+			recorded.Edges = append(recorded.Edges, edge)
 		}
 	}
 	return nil

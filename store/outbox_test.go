@@ -145,6 +145,15 @@ func TestARejectedEventHoldsUpItsOwnOperationAlone(t *testing.T) {
 	waiting, rejected, err := r.Backlog(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []int64{2, 1}, []int64{waiting, rejected})
+
+	require.NoError(t, r.exec(`update pushwatch.outbox set created_at = created_at - case when push_operation_key = 'bad' then interval '2 days' else interval '1 hour' end`))
+	oldest, err := r.OldestPending(t.Context())
+	require.NoError(t, err)
+	assert.InDelta(t, time.Hour.Seconds(), oldest.Seconds(), 60, "what waits behind a rejected one is another matter")
+	send(r, o, 1, left[0])
+	oldest, err = r.OldestPending(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, oldest)
 }
 
 func TestTheSubjectKeepsTheDataTypeOfTheFirstSight(t *testing.T) {

@@ -62,6 +62,7 @@ func (s *Store) bisect(ctx context.Context, r push.Record, cause error) (push.Re
 	second.First += first.First
 	second.Changed += first.Changed
 	second.Disputed = append(first.Disputed, second.Disputed...)
+	second.Edges = append(first.Edges, second.Edges...)
 	return second, err
 }
 

@@ -36,6 +36,7 @@ func TestAnOperationIsAnnouncedOnceAndThenAtEachChange(t *testing.T) {
 			recorded := r.look(push.FromGet, failed)
 			assert.Equal(t, 1, recorded.Events)
 			assert.Equal(t, 1, recorded.Changed)
+			assert.Equal(t, []push.Edge{{From: push.Pending, To: push.Failed, CompletedOn: failed.CompletedOn}}, recorded.Edges)
 
 			history := r.transitions("k")
 			require.Len(t, history, 2)

@@ -158,7 +158,7 @@ func (d *daemon) wire(ctx context.Context, stream *publisher.JetStream) (err err
 		return err
 	}
 	metrics := poller.NewMetrics()
-	d.registry.MustRegister(metrics, d.ledger.Ignored, d.relay.Metrics, &asideMetrics{store: d.store, log: s.log})
+	d.registry.MustRegister(metrics, d.ledger.Ignored, d.relay.Metrics, &databaseMetrics{store: d.store, log: s.log})
 	d.poller, err = d.newPoller(d.store.Now, metrics)
 	return err
 }

@@ -257,7 +257,8 @@ func TestTheEventOfREADMEIsValidByItsSchema(t *testing.T) {
 }
 
 func TestTheMetricsOfREADMEAreThePrograms(t *testing.T) {
-	program := text(t, "publisher/metrics.go") + text(t, "poller/metrics.go") + text(t, "poller/ledger.go")
+	program := text(t, "publisher/metrics.go") + text(t, "poller/metrics.go") + text(t, "poller/ledger.go") +
+		text(t, "cmd/pushwatch/databasemetrics.go")
 	for _, name := range regexp.MustCompile(`\bpushwatch_[a-z_]+`).FindAllString(text(t, "README.md"), -1) {
 		if name != "pushwatch_reporting" {
 			assert.Contains(t, program, `"`+name+`"`)
