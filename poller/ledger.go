@@ -53,7 +53,7 @@ func (l *Ledger) rules() rules {
 	return rules{reserve: reserve, companies: companies, jitter: l.jitter}
 }
 
-// Admit waits for one of the company's ten places and for the minute's bucket,
+// Admit waits for one of the company's places and for the minute's bucket,
 // counts the request and permits it. Every grant must be settled. An AskError of
 // KindQuota says that nothing may be sent before its Until.
 //

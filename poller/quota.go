@@ -14,7 +14,7 @@ const (
 	perMinute      = 960                     // of 1,000 a minute from one address
 	burst          = 30                      // requests that may go at once after a quiet time
 	slot           = time.Minute / perMinute // distance of requests in the long run
-	perCompany     = 10                      // at once
+	perCompany     = 5                       // at once: half of Codat's ten, for a replica that died may have as many under way
 	stopRemaining  = 0.03                    // of the limit: the rest belongs to whoever pushes
 	walkShare      = 0.2                     // of the day's share: baselines and sweeps
 	perClient      = 1000                    // requests a day for the client, and again for each company
@@ -49,7 +49,7 @@ func (r rules) limit(q push.Quota) int {
 
 // share returns how many requests pushwatch may make on the day.
 func (r rules) share(q push.Quota) int {
-	return int(math.Floor((1 - r.reserve) * float64(r.limit(q))))
+	return int(math.Floor((1-r.reserve)*float64(r.limit(q)) + 1e-6)) // 1 - 0.8 is a little less than 0.2
 }
 
 // Share returns the day's limit and how many of its requests pushwatch may make,

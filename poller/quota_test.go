@@ -220,11 +220,13 @@ func TestEightReplicasNeverExceedTheMinuteNorTheDay(t *testing.T) {
 	})
 }
 
-func TestTenRequestsAtOnceForACompany(t *testing.T) {
+// TestFiveRequestsAtOnceForACompany: the company's next holder begins while those of
+// a replica that died are still being answered, and Codat takes ten.
+func TestFiveRequestsAtOnceForACompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger := NewLedger(&memoryBook{}, shareOf(0, 1), silent())
 		var first push.Grant
-		for i := range 10 {
+		for i := range 5 {
 			grant, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"})
 			require.NoError(t, err)
 			if i == 0 {
@@ -234,7 +236,7 @@ func TestTenRequestsAtOnceForACompany(t *testing.T) {
 		admitted := make(chan error, 1)
 		go func() { _, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "c"}); admitted <- err }()
 		synctest.Wait()
-		require.Empty(t, admitted, "the eleventh waits")
+		require.Empty(t, admitted, "the sixth waits")
 		_, err := ledger.Admit(t.Context(), push.Ask{CompanyID: "other"})
 		require.NoError(t, err, "and holds up no other company")
 		require.NoError(t, ledger.Settle(t.Context(), first, push.Answer{Status: 200}))
@@ -325,6 +327,14 @@ func TestHealthTellsWhyNothingIsAsked(t *testing.T) {
 		ok, _, _ = ledger.Health()
 		assert.True(t, ok)
 	})
+}
+
+func TestTheShareIsWholeWhateverBinaryFractionsSay(t *testing.T) {
+	for reserve, want := range map[float64]int{0: 1000, 0.5: 500, 0.7: 300, 0.8: 200, 0.9: 100, 0.95: 50, 0.333: 667, 0.3335: 666} {
+		limit := 1000
+		_, share := Share(push.Quota{Limit: &limit}, reserve, 1)
+		assert.Equal(t, want, share, "reserve %v", reserve)
+	}
 }
 
 func shareOf(reserve float64, companies int) func() (float64, int) {
