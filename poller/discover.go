@@ -249,7 +249,7 @@ func (w *walking) setAside(ctx context.Context, key string) error {
 
 // record keeps a look and wakes whoever waits for events.
 func (p *Poller) record(ctx context.Context, r push.Record) (push.Recorded, error) {
-	recorded, err := p.config.Recorder.Record(ctx, r)
+	recorded, err := p.keep(ctx, r)
 	if err != nil {
 		return recorded, err
 	}

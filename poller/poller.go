@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,7 @@ type Poller struct {
 	busy   map[busyKey]bool
 	taken  map[string]time.Time // assigned companies: since when, here
 	looked map[string]time.Time // start of the last finished look of a company
+	unkept map[string]refusal   // companies of which a look could not be kept, the last time
 }
 
 type busyKey struct {
@@ -126,7 +128,7 @@ func New(config Config) (*Poller, error) {
 		discover: make(chan struct{}, config.Parallel), track: make(chan struct{}, config.Parallel),
 		whole: make(chan struct{}, wholeAtOnce),
 	}, busy: map[busyKey]bool{},
-		taken: map[string]time.Time{}, looked: map[string]time.Time{}}
+		taken: map[string]time.Time{}, looked: map[string]time.Time{}, unkept: map[string]refusal{}}
 	if err := p.Replan(config.Plan); err != nil {
 		return nil, err
 	}
@@ -232,6 +234,7 @@ func (p *Poller) takeUp(ctx context.Context) (fresh func(companyID string) bool,
 			p.looked[c.ID] = c.DiscoveredAt
 		}
 	}
+	maps.DeleteFunc(p.unkept, func(id string, _ refusal) bool { _, ours := p.taken[id]; return !ours })
 	p.config.Metrics.companies.Set(float64(len(companies)))
 	return func(companyID string) bool { _, known := before[companyID]; return !known }, nil
 }

@@ -120,7 +120,15 @@ func (s *staged) Changed() <-chan struct{} {
 // assign gives the poller one more company.
 func (s *staged) assign(c push.Company) {
 	s.store.mu.Lock()
-	s.store.others = append(s.store.others, c)
+	others := append(s.store.others, c)
+	s.store.mu.Unlock()
+	s.reassign(others...)
+}
+
+// reassign gives the poller other companies beside c.
+func (s *staged) reassign(others ...push.Company) {
+	s.store.mu.Lock()
+	s.store.others = others
 	s.store.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()

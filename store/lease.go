@@ -46,6 +46,8 @@ type Leases struct {
 	peers   []string              // holders: other live processes, as of the last look; sorted
 	renewed time.Time             // start of the last renewal, local monotonic clock
 	changed chan struct{}         // closed at the next change of what Held returns
+	failed  error                 // of the last attempt of Run to renew, nil when it went well
+	since   time.Time             // of failed
 }
 
 // Leases returns the leases of holder, none yet: see Want and Renew. Log may be nil.
@@ -97,7 +99,6 @@ func (l *Leases) Changed() <-chan struct{} {
 func (l *Leases) Run(ctx context.Context) error {
 	ticker := time.NewTicker(lookPeriod)
 	defer ticker.Stop()
-	failing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -113,13 +114,34 @@ func (l *Leases) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			continue
 		}
-		if err != nil && !failing {
-			l.log.Warn("leases not renewed, trying on", "error", err)
-		} else if err == nil && failing {
-			l.log.Info("leases renewed again")
-		}
-		failing = err != nil
+		l.report(err)
 	}
+}
+
+// report notes how an attempt to renew went, and logs a change.
+func (l *Leases) report(err error) {
+	l.mu.Lock()
+	was := l.failed
+	if l.failed = err; was == nil {
+		l.since = l.store.Now()
+	}
+	l.mu.Unlock()
+	if err != nil && was == nil {
+		l.log.Warn("leases not renewed, trying on", "error", err)
+	} else if err == nil && was != nil {
+		l.log.Info("leases renewed again")
+	}
+}
+
+// Health reports whether Run can renew; if not, why, and since when. Once that has
+// lasted for the time that leases are trusted, this process works on nothing.
+func (l *Leases) Health() (ok bool, reason string, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		return true, "", time.Time{}
+	}
+	return false, "leases cannot be renewed: " + l.failed.Error(), l.since
 }
 
 // look renews when it is time, or when a process has come or gone.

@@ -195,3 +195,27 @@ func TestRunGivesLeasesBackWhenItEnds(t *testing.T) {
 	require.NoError(t, r.leases.Run(ctx))
 	assert.Zero(t, query[int64](r, `select count(*) from pushwatch.lease where holder is not null`))
 }
+
+func TestLeasesThatCannotBeRenewedAreTold(t *testing.T) {
+	r := newRig(t, store.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.leases.Run(ctx) }()
+	healthy := func(want bool) (reason string) {
+		require.Eventually(t, func() (ok bool) {
+			ok, reason, _ = r.leases.Health()
+			return ok == want
+		}, 20*time.Second, 10*time.Millisecond)
+		return reason
+	}
+	healthy(true)
+	before := r.Now()
+	require.NoError(t, r.exec(`alter table pushwatch.lease rename to lease_away`))
+	assert.Contains(t, healthy(false), "leases cannot be renewed: ")
+	_, _, since := r.leases.Health()
+	assert.WithinRange(t, since, before, r.Now())
+	require.NoError(t, r.exec(`alter table pushwatch.lease_away rename to lease`))
+	healthy(true)
+	cancel()
+	require.NoError(t, <-ended)
+}

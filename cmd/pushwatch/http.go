@@ -44,13 +44,10 @@ func (d *daemon) readiness(ctx context.Context) (bool, map[string]check) {
 	defer cancel()
 	now := d.store.Now()
 	checks := map[string]check{
-		"database":  {OK: true},
+		"database":  d.databaseHealth(ctx, now),
 		"stream":    checkOf(d.relay.Health()),
 		"freshness": checkOf(d.poller.Freshness(now)),
 		"codat":     checkOf(d.ledger.Health()),
-	}
-	if err := d.store.Ping(ctx); err != nil {
-		checks["database"] = checkOf(false, err.Error(), now)
 	}
 	d.settings.embedded.tell(checks)
 	ready := true
@@ -58,6 +55,17 @@ func (d *daemon) readiness(ctx context.Context) (bool, map[string]check) {
 		ready = ready && c.OK
 	}
 	return ready, checks
+}
+
+// databaseHealth tells whether the database answers, and takes what is written.
+func (d *daemon) databaseHealth(ctx context.Context, now time.Time) check {
+	if err := d.store.Ping(ctx); err != nil {
+		return checkOf(false, err.Error(), now)
+	}
+	if leasing := checkOf(d.leases.Health()); !leasing.OK {
+		return leasing
+	}
+	return checkOf(d.poller.Keeping())
 }
 
 // handler serves liveness, readiness and metrics.

@@ -61,19 +61,15 @@ func TestASecondSignalEndsTheProgramAtOnce(t *testing.T) {
 // addresses that the last one wrote down.
 func TestKillsOfTheWholeEmbeddedProgramLoseNothing(t *testing.T) {
 	w := newWorld(t, codatsim.Config{})
-	base, err := os.MkdirTemp("", "pushwatch-e2e-") // not t.TempDir: PostgreSQL's user could not enter it
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(base)) })
-	require.NoError(t, os.Chmod(base, 0o711))
-	dir := filepath.Join(base, "data")
 	environ := w.environ("DATABASE_URL=", "NATS_URL=")
+	dir, last := w.embeddedIn(t, environ...)
 	for range 5 {
-		cmd := w.start(t, environ, "--data-dir", dir)
-		require.NoError(t, cmd.Process.Kill())
-		_ = cmd.Wait()
+		require.NoError(t, last.Process.Kill())
+		_ = last.Wait()
+		last = w.start(t, environ, "--data-dir", dir)
 	}
-	last := w.start(t, environ, "--data-dir", dir)
 	var running bool
+	var err error
 	w.databaseURL, w.natsURL, running, err = embedded.Running(dir)
 	require.NoError(t, err)
 	require.True(t, running)

@@ -15,7 +15,7 @@ const (
 	postgresPatience = 10 * time.Second // unanswered probes before PostgreSQL counts as wedged
 	natsPatience     = 3 * time.Second  // a stream that is just being made fails a probe too
 	firstRetry       = time.Second      // doubled after each restart that did not help
-	longestRetry     = time.Minute
+	longestRetry     = 30 * time.Second
 	steady           = time.Minute // how long a server must be well for that to be forgotten
 )
 

@@ -1,0 +1,67 @@
+package poller
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestWhatCannotBeKeptIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stage(t, daily)
+		s.poller.plan.Load().Discover = s.poller.plan.Load().Track // every minute
+		s.store.others = append(s.store.others, caughtUp("good"))
+		refused := step{call: "record", company: "c"}
+		s.during(func(_ context.Context, at step) error {
+			if at == refused {
+				return errStaged
+			}
+			return nil
+		})
+		stop := s.run()
+		defer stop()
+		synctest.Wait()
+		ok, _, _ := s.poller.Keeping()
+		assert.True(t, ok, "nothing was tried yet")
+		first := time.Now().Truncate(time.Minute).Add(time.Minute) // the next tick
+		time.Sleep(10 * time.Minute)
+		ok, reason, since := s.poller.Keeping()
+		assert.False(t, ok)
+		assert.Contains(t, reason, "what was seen cannot be kept: staged")
+		assert.Equal(t, first, since, "the first of many, whatever of other companies is kept")
+
+		s.during(nil)
+		time.Sleep(time.Minute)
+		ok, reason, _ = s.poller.Keeping()
+		assert.True(t, ok, reason)
+	})
+}
+
+// TestACompanyThatWasTakenAwayIsNoTrouble: its new holder's fence refuses the look.
+func TestACompanyThatWasTakenAwayIsNoTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stage(t, daily)
+		s.poller.plan.Load().Discover = s.poller.plan.Load().Track // every minute
+		gone := make(chan struct{})
+		s.store.others = append(s.store.others, caughtUp("taken"))
+		s.during(func(_ context.Context, at step) error {
+			if at == (step{call: "record", company: "taken"}) {
+				<-gone
+				return errStaged
+			}
+			return nil
+		})
+		stop := s.run()
+		defer stop()
+		time.Sleep(time.Minute)
+		s.reassign()
+		synctest.Wait()
+		close(gone)
+		time.Sleep(time.Minute)
+		ok, reason, _ := s.poller.Keeping()
+		assert.True(t, ok, reason)
+	})
+}
