@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -103,4 +104,13 @@ func TestAConnectionOutlivesALoginRefusedForAWhile(t *testing.T) {
 	eventually(t, "told", func() bool { return logs.count("NATS connection is back") == 1 })
 	assert.Equal(t, 1, logs.count("uthorization violation"), "the same reason is not repeated: %s", logs.String())
 	assert.Zero(t, logs.count("relay:right"))
+}
+
+func TestALostConnectionIsCalledThat(t *testing.T) {
+	b := startBroker(t)
+	nc := dial(t, b.url())
+	b.stop()
+	eventually(t, "not noticed", func() bool { return !nc.IsConnected() })
+	_, _, err := Inspect(t.Context(), nc, streamConfig())
+	assert.ErrorIs(t, err, nats.ErrDisconnected)
 }

@@ -58,6 +58,8 @@ func unavailable(nc *nats.Conn, op string, err error) error {
 		err = errors.New("JetStream is not enabled on this NATS server (nats-server -js)")
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		err = errors.New("JetStream is not enabled for this NATS account")
+	case errors.Is(err, nats.ErrReconnectBufExceeded): // nothing is buffered, see Dial: what is lacking is the connection
+		err = nats.ErrDisconnected
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		// A refused request gets no answer; the refusal comes as a note on the connection.
 		if last := nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {

@@ -91,7 +91,9 @@ func TestATailGoesOnWhereItWasWhenTheServerIsBack(t *testing.T) {
 	b.mu.Unlock()
 	ensure(t, dial(t, b.url()))
 	running := startTail(t, b, time.Now().Add(-time.Hour), prefix+".*.*.*.*")
-	var want []string
+	put(t, b, prefix+".c.invoices.k.pending", "it has begun") // one that cannot begin ends
+	want := []string{"it has begun"}
+	running.requireSees(t, want...)
 	for round := range 3 {
 		for i := range 2 {
 			text := fmt.Sprintf("%d.%d", round, i)
