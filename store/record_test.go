@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/push"
 	"github.com/pushwatch/pushwatch/store"
 	"github.com/pushwatch/pushwatch/store/storetest"
@@ -280,6 +283,33 @@ func TestQuarantinedRecordsAreKeptOncePerBody(t *testing.T) {
 		r.record(push.Record{Page: push.Page{Quarantined: []push.Quarantined{item, item}}})
 	}
 	assert.Equal(t, "1 3", query[string](r, `select count(*) || ' ' || sum(times) from pushwatch.quarantine`))
+}
+
+// TestAnEventTooLargeRefersToItsRow: the stream gets what every broker takes, the row
+// keeps all, and the operation beside it is told like any other.
+func TestAnEventTooLargeRefersToItsRow(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	large, neighbour := r.op("large", push.Failed), r.op("neighbour", push.Failed)
+	text := strings.Repeat("Account 4000 is locked. ", 20_000)
+	large.Validation = &push.Validation{Errors: []push.ValidationItem{{Message: &text}}}
+	require.Equal(t, 2, r.look(push.FromList, large, neighbour).Events)
+	for _, p := range pending(r, r.Outbox(r.leases)) {
+		assert.LessOrEqual(t, len(p.Data), event.MaxSize)
+		var e event.Event
+		require.NoError(t, json.Unmarshal(p.Data, &e))
+		if p.Key == "large" {
+			assert.Equal(t, []string{"validation", "changes"}, e.Omitted)
+			assert.Nil(t, e.Validation)
+		} else {
+			assert.Empty(t, e.Omitted)
+		}
+		assert.Equal(t, push.Failed, e.Status)
+		assert.Equal(t, int64(1), query[int64](r, `
+select count(*) from pushwatch.transition
+where company_id = $1 and push_operation_key = $2 and version = $3 and octet_length(coalesce(validation::text, '')) > $4`,
+			e.CompanyID, e.PushOperationKey, e.Version, map[string]int{"large": len(text)}[p.Key]-1))
+	}
 }
 
 func TestRedactedEventsHoldNoText(t *testing.T) {

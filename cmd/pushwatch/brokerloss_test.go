@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,46 +11,60 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pushwatch/pushwatch/codat/codatsim"
-	"github.com/pushwatch/pushwatch/internal/embedded"
 	"github.com/pushwatch/pushwatch/store/storetest"
 )
 
-// whole waits until the stream is whole again and returns how long that took.
-// Lost is counted against the database while everything runs on, so it is looked
-// at through the command that an operator would use.
-func (w *world) whole(t *testing.T, environ []string, args ...string) time.Duration {
-	t.Helper()
-	started := time.Now()
-	var last result
-	require.Eventually(t, func() bool {
-		last = run(t, environ, append([]string{"audit"}, args...)...)
-		return last.code == 0
-	}, time.Minute, 500*time.Millisecond, "pushwatch audit still finds damage after a minute")
-	t.Logf("whole again after %s: %s", time.Since(started).Round(100*time.Millisecond), last.stdout)
-	return time.Since(started)
+// loss is what a stream held when it was harmed.
+type loss struct {
+	at    time.Time
+	there int64
 }
 
-// TestAnEmbeddedStoreThatIsDeletedComesBackByItself deletes JetStream's files
-// under a running pushwatch.
+func (w *world) loss(t *testing.T) loss {
+	return loss{time.Now(), w.query(t, `select count(*) from pushwatch.publication`)}
+}
+
+// whole waits until the stream is whole again, within a minute of the loss. It is
+// looked at through the command that an operator would use, while everything runs
+// on: sound, and what was there is there again, not waiting.
+func (w *world) whole(t *testing.T, lost loss, environ []string, args ...string) {
+	t.Helper()
+	var last result
+	var report struct {
+		Sound              bool
+		Changes, Published int64
+	}
+	require.Eventually(t, func() bool {
+		last = run(t, environ, append([]string{"audit", "-o", "json"}, args...)...)
+		return last.code == 0 && json.Unmarshal([]byte(last.stdout), &report) == nil && report.Sound && report.Published >= lost.there
+	}, time.Minute, 500*time.Millisecond, "pushwatch audit does not find it whole after a minute")
+	took := time.Since(lost.at)
+	t.Logf("%d of %d events are there %s after the loss of %d", report.Published, report.Changes, took.Round(100*time.Millisecond), lost.there)
+	assert.Less(t, took, time.Minute)
+}
+
+// TestAnEmbeddedStoreThatIsDeletedComesBackByItself deletes JetStream's files under a
+// running pushwatch: one that has a PostgreSQL of its own too, and one whose database
+// is elsewhere, behind a pooler in transaction mode.
 func TestAnEmbeddedStoreThatIsDeletedComesBackByItself(t *testing.T) {
-	w := newWorld(t, codatsim.Config{})
-	base, err := os.MkdirTemp("", "pushwatch-e2e-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(base)) })
-	require.NoError(t, os.Chmod(base, 0o711))
-	dir := filepath.Join(base, "data")
-	environ := w.environ("DATABASE_URL=", "NATS_URL=")
-	cmd := w.start(t, environ, "--data-dir", dir)
-	var running bool
-	w.databaseURL, w.natsURL, running, err = embedded.Running(dir)
-	require.NoError(t, err)
-	require.True(t, running)
-	w.changes(t, 60)
-	require.NoError(t, os.RemoveAll(filepath.Join(dir, "nats", "jetstream")))
-	w.damaged(t)
-	w.whole(t, environ, "--data-dir", dir)
-	w.finish(t, cmd.Process)
-	require.NoError(t, cmd.Wait())
+	for name, pooled := range map[string]bool{"PostgreSQL is embedded too": false, "PostgreSQL is behind a pooler": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, codatsim.Config{})
+			environ := w.environ("DATABASE_URL=", "NATS_URL=")
+			if pooled {
+				w.poolerURL = storetest.Pooler(t, w.databaseURL)
+				environ = w.environ("NATS_URL=")
+			}
+			dir, daemon := w.embeddedIn(t, environ...)
+			w.changes(t, 60)
+			lost := w.loss(t)
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "nats", "jetstream")))
+			w.damaged(t)
+			w.whole(t, lost, environ, "--data-dir", dir)
+			w.finish(t, daemon.Process)
+			require.NoError(t, daemon.Wait())
+		})
+	}
 }
 
 // TestABrokerThatLosesItsStoreIsHealed loses the store of an external broker, or
@@ -69,12 +84,13 @@ func TestABrokerThatLosesItsStoreIsHealed(t *testing.T) {
 			w.restartBroker(t)
 			w.changes(t, 150)
 			w.broker.Stop()
+			lost := w.loss(t)
 			require.NoError(t, os.RemoveAll(jetstream))
 			if older {
 				require.NoError(t, os.CopyFS(jetstream, os.DirFS(copied)))
 			}
 			w.restartBroker(t)
-			w.whole(t, w.environ())
+			w.whole(t, lost, w.environ())
 			w.finish(t, cmd.Process)
 			require.NoError(t, cmd.Wait())
 		})

@@ -64,6 +64,7 @@ type healing struct {
 	broker  *damageable
 	nats    *nats.Conn
 	url     string // past the pooler
+	pooled  string // through it
 	store   *store.Store
 	company push.Company
 	leases  *store.Leases
@@ -77,7 +78,7 @@ func newHealing(t *testing.T, broker *damageable, config store.Config, audited b
 	direct := server.URL(t)
 	newInstance(t, direct)
 	config.URL, config.TransactionPooler = storetest.Pooler(t, direct), true
-	h := &healing{T: t, broker: broker, url: direct, store: server.Open(t, config)}
+	h := &healing{T: t, broker: broker, url: direct, pooled: config.URL, store: server.Open(t, config)}
 	h.company, _, h.leases = storetest.Company(t, h.store, healedCompany)
 	require.NoError(t, h.store.RollSent(t.Context(), time.Hour))
 	h.outbox = h.store.Outbox(h.leases)

@@ -15,14 +15,49 @@ import (
 	"github.com/pushwatch/pushwatch/codat/codatsim"
 )
 
+// writers are the ways in which configuration files change.
+var writers = map[string]func(t *testing.T, file string) (write func(text string)){
+	"in place": func(t *testing.T, file string) func(string) {
+		return func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
+	},
+	"by a rename, as editors do": func(t *testing.T, file string) func(string) {
+		return func(text string) {
+			fresh := file + ".new"
+			require.NoError(t, os.WriteFile(fresh, []byte(text), 0o600))
+			require.NoError(t, os.Rename(fresh, file))
+		}
+	},
+	// The file is a link to ..data/file, and ..data one to a directory of the version.
+	"by swapping a link, as Kubernetes does": func(t *testing.T, file string) func(string) {
+		mount, name := filepath.Split(file)
+		data, fresh := filepath.Join(mount, "..data"), filepath.Join(mount, "..data_tmp")
+		require.NoError(t, os.Symlink(filepath.Join("..data", name), file))
+		return func(text string) {
+			version, err := os.MkdirTemp(mount, "..version_")
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(version, name), []byte(text), 0o600))
+			old, _ := os.Readlink(data) // the first time there is none
+			require.NoError(t, os.Symlink(filepath.Base(version), fresh))
+			require.NoError(t, os.Rename(fresh, data))
+			if old != "" {
+				require.NoError(t, os.RemoveAll(filepath.Join(mount, old)))
+			}
+		}
+	},
+}
+
 func TestCompaniesAndSchedulesChangeWithoutARestart(t *testing.T) {
-	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 2)})
-	file := filepath.Join(t.TempDir(), "pushwatch.yaml")
-	write := func(text string) {
-		fresh := file + ".new" // as editors and mounted volumes do: a rename
-		require.NoError(t, os.WriteFile(fresh, []byte(text), 0o600))
-		require.NoError(t, os.Rename(fresh, file))
+	for name, writer := range writers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "pushwatch.yaml")
+			changesWithoutARestart(t, file, writer(t, file))
+		})
 	}
+}
+
+func changesWithoutARestart(t *testing.T, file string, write func(text string)) {
+	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 2)})
 	says := func(what string) {
 		t.Helper()
 		require.Eventually(t, func() bool { return strings.Contains(w.log.String(), what) }, 30*time.Second, 20*time.Millisecond, what)
@@ -51,7 +86,7 @@ func TestCompaniesAndSchedulesChangeWithoutARestart(t *testing.T) {
 
 	write(both + "pol: {}\n")
 	says("configuration not reloaded; the old one stays in force")
-	says("pol")
+	says(`2:1: unknown key \"pol\"`)
 	grows(1)
 
 	write(both + "nats: {max_age: 1h}\n")
