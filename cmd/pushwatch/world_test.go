@@ -28,6 +28,7 @@ var server *storetest.Server
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		panicWhenAsked()
 		os.Exit(execute(os.Args[1:]))
 	}
 	storetest.Main(m, func(s *storetest.Server) { server = s })
