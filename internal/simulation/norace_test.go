@@ -1,0 +1,5 @@
+//go:build simulation && !race
+
+package simulation
+
+const defaultSeeds = 10_000

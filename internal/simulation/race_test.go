@@ -1,0 +1,6 @@
+//go:build simulation && race
+
+package simulation
+
+// defaultSeeds is what the race detector can bear; without it there are more.
+const defaultSeeds = 300
