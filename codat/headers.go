@@ -14,6 +14,14 @@ import (
 // to the next reset, at 00:00 UTC.
 const maxRetryAfter = 24 * time.Hour
 
+// limitHeader says how many requests a day has. A day of none is no limit but a
+// mistake: an answer that says so was itself let through.
+const limitHeader = "X-Rate-Limit-Limit"
+
+// firstYear is older than the API. A date before it comes from a machine that has
+// lost its clock, and would move a company's first look and the day of its quota.
+const firstYear = 2015
+
 // readAnswer reads what an answer's headers say of limits. Now stands in where
 // there is no Date header.
 func readAnswer(response *http.Response, now time.Time) push.Answer {
@@ -25,15 +33,18 @@ func readAnswer(response *http.Response, now time.Time) push.Answer {
 	}
 	read("Date", func(value string) bool {
 		date, err := http.ParseTime(value)
-		if err == nil {
+		readable := err == nil && date.Year() >= firstYear
+		if readable {
 			answer.Date = push.Time(date)
 			now = date
 		}
-		return err == nil
+		return readable
 	})
-	for name, to := range map[string]**int{"X-Rate-Limit-Limit": &answer.Limits.Limit, "X-Rate-Limit-Remaining": &answer.Limits.Remaining} {
+	for name, to := range map[string]**int{limitHeader: &answer.Limits.Limit, "X-Rate-Limit-Remaining": &answer.Limits.Remaining} {
 		read(name, func(value string) bool {
-			*to = count(value)
+			if n := count(value); n != nil && (*n > 0 || name != limitHeader) {
+				*to = n
+			}
 			return *to != nil
 		})
 	}

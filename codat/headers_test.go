@@ -66,6 +66,7 @@ func TestAnswerReadsDateAndLimits(t *testing.T) {
 		{name: "nothing remains", limit: "1000", remaining: "0", want: push.Limits{Limit: number(1000), Remaining: number(0)}},
 		{name: "a negative number is ignored", limit: "-1", remaining: "5", want: push.Limits{Remaining: number(5)}, unreadable: []string{"X-Rate-Limit-Limit"}},
 		{name: "a fraction is ignored", limit: "1.5", remaining: "1e3", unreadable: []string{"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining"}},
+		{name: "a limit of nothing is ignored", limit: "0", remaining: "5", want: push.Limits{Remaining: number(5)}, unreadable: []string{"X-Rate-Limit-Limit"}},
 		{name: "words are ignored", limit: "unlimited", remaining: "null", unreadable: []string{"X-Rate-Limit-Limit", "X-Rate-Limit-Remaining"}},
 		{name: "a number over all bounds is ignored", limit: "99999999999", remaining: "5", want: push.Limits{Remaining: number(5)}, unreadable: []string{"X-Rate-Limit-Limit"}},
 		{name: "spaces do no harm", limit: " 7 ", remaining: "5", want: push.Limits{Limit: number(7), Remaining: number(5)}},
@@ -82,6 +83,14 @@ func TestAnswerReadsDateAndLimits(t *testing.T) {
 			assert.Equal(t, push.Answer{Status: 503, Date: noon, Limits: c.want, Unreadable: c.unreadable}, got)
 		})
 	}
+}
+
+func TestADateFromBeforeTheAPIIsIgnored(t *testing.T) {
+	header := http.Header{}
+	header.Set("Date", time.Unix(0, 0).UTC().Format(http.TimeFormat))
+	header.Set("Retry-After", noon.Add(time.Minute).Format(http.TimeFormat))
+	got := readAnswer(&http.Response{StatusCode: 429, Header: header}, noon)
+	assert.Equal(t, push.Answer{Status: 429, RetryAfter: time.Minute, HasRetryAfter: true, Unreadable: []string{"Date"}}, got)
 }
 
 func TestRetryDatesAreMeasuredFromTheAnswersOwnDate(t *testing.T) {

@@ -37,11 +37,9 @@ func Dial(ctx context.Context, c DialConfig) (*nats.Conn, error) {
 		return nil, err
 	}
 	if c.CredentialsFile != "" {
-		f, err := os.Open(c.CredentialsFile)
-		if err != nil {
-			return nil, fmt.Errorf("NATS credentials: %w", err)
+		if err := checkCredentials(c.CredentialsFile); err != nil {
+			return nil, fmt.Errorf("nats.credentials_file (NATS_CREDS): %w", err)
 		}
-		f.Close()
 	}
 	options := c.options()
 	op := "connect to NATS at " + hosts(c.URL)
@@ -59,6 +57,24 @@ func Dial(ctx context.Context, c DialConfig) (*nats.Conn, error) {
 		case <-time.After(attemptPause):
 		}
 	}
+}
+
+// checkCredentials refuses a file that cannot be read, and one in which everybody
+// may put an identity of theirs.
+func checkCredentials(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o002 != 0 {
+		return fmt.Errorf("%s may be written by everybody (mode %04o); chmod o-w it and check what it holds", path, mode)
+	}
+	return nil
 }
 
 func (c DialConfig) options() []nats.Option {

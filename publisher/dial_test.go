@@ -57,18 +57,22 @@ func TestARefusedLoginIsToldAtOnceAndWithoutThePassword(t *testing.T) {
 }
 
 func TestAWrongConfigurationIsAnotherKindOfErrorAndHoldsNoPassword(t *testing.T) {
+	writable := filepath.Join(t.TempDir(), "writable.creds")
+	require.NoError(t, os.WriteFile(writable, []byte("canary"), 0o600))
+	require.NoError(t, os.Chmod(writable, 0o602)) // past the umask
 	for name, c := range map[string]DialConfig{
-		"a URL that is none":          {URL: "nats://relay:canary@a host:4222"},
-		"a password with a slash":     {URL: "nats://relay:canary/x@127.0.0.1:1"},
-		"a token with a slash":        {URL: "nats://canary/x@127.0.0.1:1"},
-		"a password with a question":  {URL: "nats://relay:canary?x@127.0.0.1:1"},
-		"a password with a hash":      {URL: "nats://relay:canary#x@127.0.0.1:1"},
-		"a password with a space":     {URL: "nats://relay:my canary@127.0.0.1:1"},
-		"a percent that escapes none": {URL: "nats://relay:canary%zz@127.0.0.1:1"},
-		"a port that is none":         {URL: "nats://127.0.0.1:1,nats://relay@127.0.0.1:canary"},
-		"another scheme":              {URL: "https://canary@127.0.0.1:1"},
-		"no server at all":            {URL: " , "},
-		"a missing credentials file":  {URL: "nats://127.0.0.1:1", CredentialsFile: filepath.Join(t.TempDir(), "none.creds")},
+		"a URL that is none":           {URL: "nats://relay:canary@a host:4222"},
+		"a password with a slash":      {URL: "nats://relay:canary/x@127.0.0.1:1"},
+		"a token with a slash":         {URL: "nats://canary/x@127.0.0.1:1"},
+		"a password with a question":   {URL: "nats://relay:canary?x@127.0.0.1:1"},
+		"a password with a hash":       {URL: "nats://relay:canary#x@127.0.0.1:1"},
+		"a password with a space":      {URL: "nats://relay:my canary@127.0.0.1:1"},
+		"a percent that escapes none":  {URL: "nats://relay:canary%zz@127.0.0.1:1"},
+		"a port that is none":          {URL: "nats://127.0.0.1:1,nats://relay@127.0.0.1:canary"},
+		"another scheme":               {URL: "https://canary@127.0.0.1:1"},
+		"no server at all":             {URL: " , "},
+		"a missing credentials file":   {URL: "nats://127.0.0.1:1", CredentialsFile: filepath.Join(t.TempDir(), "none.creds")},
+		"credentials for all to write": {URL: "nats://127.0.0.1:1", CredentialsFile: writable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Dial(within(t, 10*time.Second), c)

@@ -107,9 +107,11 @@ func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error
 	return recorded, nil
 }
 
-// probe reads, without locks, what is known of the page. An operation that reads
-// as stored is left alone; that is right whoever writes meanwhile, because this
-// look would not have changed what it read.
+// probe reads, without locks, what is known of the page. A finished operation that
+// reads as stored is left alone; that is right whoever writes meanwhile, because
+// this look would not have changed what it read, and an older look that reads
+// otherwise only raises a dispute. An unfinished one has the time of its look moved:
+// an older look that comes to be recorded after this one is stale.
 func (s *Store) probe(ctx context.Context, r push.Record) (known, error) {
 	operations := slices.SortedFunc(slices.Values(r.Page.Operations), func(a, b push.Operation) int {
 		return bytes.Compare([]byte(a.Key), []byte(b.Key))
@@ -121,7 +123,7 @@ func (s *Store) probe(ctx context.Context, r push.Record) (known, error) {
 	// A record is known when it was there before the first walk since the last
 	// finished one began: what an interrupted walk has recorded proves nothing.
 	const q = `
-select o.push_operation_key, o.fingerprint, o.disputed_status is not null,
+select o.push_operation_key, o.fingerprint, o.disputed_status is not null or not o.is_terminal,
        o.first_seen_at < coalesce((select w.started_at from pushwatch.walk w
            where w.company_id = $1::text and w.kind = 'discover' and w.finished_at is null), $3::timestamptz)
 from pushwatch.operation o
@@ -137,7 +139,7 @@ where o.company_id = $1::text and o.push_operation_key = any($2::text[])`
 	stored := make(map[string]row, len(keys))
 	var key string
 	var seen row
-	_, err = pgx.ForEachRow(rows, []any{&key, &seen.fingerprint, &seen.disputed, &seen.before}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&key, &seen.fingerprint, &seen.unsettled, &seen.before}, func() error {
 		seen.fingerprint = bytes.Clone(seen.fingerprint)
 		stored[key] = seen
 		return nil
@@ -149,7 +151,7 @@ where o.company_id = $1::text and o.push_operation_key = any($2::text[])`
 	for _, op := range operations {
 		had, ok := stored[op.Key]
 		result.all = result.all && ok && (had.before || fault.Off(fault.UnfinishedWalk))
-		if !ok || had.disputed || r.Page.Source == push.FromGet || !bytes.Equal(had.fingerprint, op.Fingerprint()) {
+		if !ok || had.unsettled || r.Page.Source == push.FromGet || !bytes.Equal(had.fingerprint, op.Fingerprint()) {
 			result.differs = append(result.differs, op)
 		}
 	}
@@ -162,7 +164,7 @@ where o.company_id = $1::text and o.push_operation_key = any($2::text[])`
 // row is what the unlocked read returns of one operation.
 type row struct {
 	fingerprint []byte
-	disputed    bool
+	unsettled   bool // disputed or unfinished
 	before      bool
 }
 

@@ -79,6 +79,18 @@ func TestAnOlderLookNeverOverwritesANewerOne(t *testing.T) {
 	assert.Equal(t, []string{"Pending", "Processing"}, r.statuses("k"))
 }
 
+func TestALookThatChangesNothingIsNewerAllTheSame(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op := r.op("k", push.Pending)
+	r.look(push.FromList, op)
+	early := r.tick()
+	r.look(push.FromList, op)
+	op.Status = push.Success
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: early}, Operations: []push.Operation{op}}})
+	assert.Equal(t, []string{"Pending"}, r.statuses("k"))
+}
+
 func TestDispute(t *testing.T) {
 	cases := []struct {
 		name   string
@@ -257,6 +269,32 @@ func TestAWholeWalkResumesOnePageBeforeItsInterruption(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, c.firstPage, again.FirstPage)
 		assert.Equal(t, c.size, again.PageSize)
+	}
+}
+
+// The answer to a COMMIT may be lost, and then the page is recorded once more.
+func TestTheLastPageOfAWalkRecordedTwiceIsRecordedOnce(t *testing.T) {
+	for _, kind := range []push.WalkKind{push.WalkDiscover, push.WalkSweep} {
+		t.Run(string(kind), func(t *testing.T) {
+			r := newRig(t, store.Config{})
+			r.firstLook()
+			walk, err := r.OpenWalk(t.Context(), r.company, kind, r.tick())
+			require.NoError(t, err)
+			page := func(number int, finish push.Finish) push.Record {
+				return r.complete(push.Record{Walk: &walk, Finish: finish, Page: push.Page{Number: number, Size: 1, Last: finish == push.Done,
+					Operations: []push.Operation{r.op(fmt.Sprint(number), push.Success)}}})
+			}
+			r.record(page(1, push.GoOn))
+			last := page(2, push.Done)
+			first := r.record(last)
+			again := r.record(last)
+			assert.True(t, first.Finished)
+			assert.True(t, again.Finished)
+			assert.Zero(t, again.Events)
+			assert.Equal(t, []string{"2 pages, ended"}, query[[]string](r, `
+select array_agg(pages || ' pages' || case when finished_at is null then '' else ', ended' end) from pushwatch.walk
+where kind = $1`, string(kind)))
+		})
 	}
 }
 

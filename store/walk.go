@@ -116,7 +116,8 @@ where company_id = $1::text
 }
 
 // noteWalk keeps how far a walk has come; a page that was read again does not move
-// it back. A discover walk that ends on its first page never gets here: a quiet
+// it back, and the last page of all, recorded again because the answer to its commit
+// was lost, finds the walk ended and leaves it so. A discover walk that ends on its first page never gets here: a quiet
 // company leaves no row. If we crash after this commit, the open row tells the next
 // discover walk that what this one has recorded proves nothing.
 func noteWalk(ctx context.Context, tx pgx.Tx, r push.Record, finished bool) error {
@@ -134,7 +135,8 @@ with noted as (
 insert into pushwatch.walk (company_id, kind, started_at, newest_at, next_page, page_size, pages, operations, finished_at)
 select $1::text, $2::text, $3::timestamptz, $4::timestamptz, $5::integer + 1, $6::integer, 1, $7::bigint,
        case when $8::boolean then $9::timestamptz end
-where not exists (select from noted)`
+where not exists (select from noted)
+on conflict (company_id, kind, started_at) do nothing`
 	page := r.Page
 	_, err := tx.Exec(ctx, q, r.Company.ID, string(r.Walk.Kind), r.Walk.StartedAt, nullable(page.Newest()),
 		page.Number, page.Size, len(page.Operations)+len(page.Quarantined), finished, page.FinishedAt)
