@@ -1,13 +1,14 @@
 # Every target works as root and as a plain user, from any checkout path.
 GO ?= go
 TEST_FLAGS ?= -race -timeout 40m
+SEEDS ?= 10000
 export CGO_ENABLED ?= 1
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: postgres
 postgres: ## install PostgreSQL's programs where that is allowed, else say what to type
@@ -29,6 +30,10 @@ fuzz: ## fuzz every target for FUZZ_FOR=10m; what it finds stays below testdata/
 demo: postgres build ## run everything on this machine until Ctrl-C, or for DEMO_FOR=30s
 	@bin/pushwatch demo $(if $(DEMO_FOR),--for $(DEMO_FOR))
 
+.PHONY: simulate
+simulate: ## the lives of 10,000 seeds in virtual time (SEEDS=100000 for more), in half a minute
+	$(GO) test ./internal/simulation -run 'TestSeeds$$' -bare -seeds $(SEEDS) -v
+
 .PHONY: chaos
 chaos: postgres ## break everything in turn for ten minutes, and compare (CHAOS="-rows C1,C5" for some)
 	$(GO) test -c -o bin/chaos.test ./internal/chaos
@@ -47,5 +52,5 @@ lint: ## format, vet and staticcheck
 	$(GO) tool staticcheck ./...
 
 .PHONY: check
-check: lint test ## what CI runs
+check: lint simulate test ## what CI runs
 	$(MAKE) demo DEMO_FOR=30s

@@ -1,5 +1,3 @@
-//go:build simulation
-
 package simulation
 
 import (
@@ -186,10 +184,12 @@ func (d *database) keep(c *company, r push.Record, op push.Operation, recorded *
 		return
 	}
 	recorded.Events++
+	edge := push.Edge{To: op.Status, Baseline: o.baseline, CompletedOn: op.CompletedOn}
 	e := event.New(d.instance, op, o.versions+1)
 	if was != nil {
-		e.PreviousStatus = &was.Status
+		edge.From, e.PreviousStatus = was.Status, &was.Status
 	}
+	recorded.Edges = append(recorded.Edges, edge)
 	e.ObservedAt, e.LastSeenPreviousAt = event.Timestamp(push.Time(r.Page.FinishedAt)), event.At(seenBefore)
 	e.Source, e.Baseline = r.Page.Source, verdict == push.First && o.baseline
 	d.announce(o, e, looked)

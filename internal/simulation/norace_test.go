@@ -1,4 +1,4 @@
-//go:build simulation && !race
+//go:build !race
 
 package simulation
 
