@@ -82,6 +82,7 @@ type Pending struct {
 	Version   int64
 	Bucket    int16
 	CreatedAt time.Time
+	Place     int64 // in the order of service
 
 	PreviousID       string    // id of version-1; empty for version 1
 	PreviousSequence uint64    // stream sequence of version-1; 0 when there is none

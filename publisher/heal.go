@@ -27,7 +27,9 @@ type audited struct {
 func (r *Relay) due() bool {
 	held := r.archive.Buckets()
 	r.audited.buckets &= held
-	return r.suspect || r.audited.at.IsZero() || r.now().Sub(r.audited.at) >= r.auditEvery ||
+	suspect := false
+	r.note(func() { suspect = r.suspect })
+	return suspect || r.audited.at.IsZero() || r.now().Sub(r.audited.at) >= r.auditEvery ||
 		r.stream.Reconnects() != r.audited.reconnects || held != r.audited.buckets
 }
 
@@ -47,47 +49,49 @@ func shrunk(was, is Identity) bool {
 // True if we crash here: what was made pending again is published like anything
 // else, and the rest, the newest, is found by the next start's audit, which comes
 // before its first publication.
-func (b *batch) audit(ctx context.Context) error {
-	if b.archive == nil || !b.due() || fault.Off(fault.TailAudit) {
+func (p *pass) audit(ctx context.Context) error {
+	if p.archive == nil || !p.due() || fault.Off(fault.TailAudit) {
 		return nil
 	}
-	now := audited{at: b.now(), reconnects: b.stream.Reconnects(), buckets: b.archive.Buckets()}
-	if err := b.identify(ctx); err != nil {
-		return err
-	}
-	within := kept(b.known.Config.MaxAge)
-	tail, err := b.newest(ctx, within)
+	now := audited{at: p.now(), reconnects: p.stream.Reconnects(), buckets: p.archive.Buckets()}
+	is, err := p.identify(ctx)
 	if err != nil {
 		return err
 	}
-	missing, err := b.missing(ctx, tail)
+	within := kept(is.Config.MaxAge)
+	tail, err := p.newest(ctx, within)
+	if err != nil {
+		return err
+	}
+	missing, err := p.missing(ctx, tail)
 	if err != nil {
 		return err
 	}
 	if len(missing) > 0 {
-		if err := b.heal(ctx, within); err != nil {
+		if err := p.heal(ctx, within); err != nil {
 			return err
 		}
 	}
-	if b.older, err = older(ctx, b.stream, b.known.Events, b.instance); err != nil {
+	if p.older, err = older(ctx, p.stream, p.known.Events, p.instance); err != nil {
 		return err
 	}
-	now.buckets &= b.archive.Buckets()
-	b.audited, b.suspect = now, false
+	now.buckets &= p.archive.Buckets()
+	p.audited = now
+	p.note(func() { p.suspect = false })
 	return nil
 }
 
-func (b *batch) newest(ctx context.Context, within time.Duration) ([]event.Kept, error) {
+func (p *pass) newest(ctx context.Context, within time.Duration) ([]event.Kept, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	return b.archive.Newest(ctx, within, tailRows)
+	return p.archive.Newest(ctx, within, tailRows)
 }
 
 // heal makes everything pending again that the stream has lost, a page at a time.
-func (b *batch) heal(ctx context.Context, within time.Duration) error {
+func (p *pass) heal(ctx context.Context, within time.Duration) error {
 	requeued := 0
 	for last := (event.Kept{}); ; {
-		page, err := b.after(ctx, last, within)
+		page, err := p.after(ctx, last, within)
 		if err != nil {
 			return err
 		}
@@ -95,47 +99,47 @@ func (b *batch) heal(ctx context.Context, within time.Duration) error {
 			break
 		}
 		last = page[len(page)-1]
-		n, err := b.healPage(ctx, page, within)
+		n, err := p.healPage(ctx, page, within)
 		requeued += n
 		if err != nil {
 			return err
 		}
 	}
 	if requeued > 0 {
-		b.log.ErrorContext(ctx, "the stream has lost events that it had acknowledged; they are published again",
-			"stream", b.known.Config.Name, "epoch", b.known.Epoch, "requeued", requeued)
+		p.log.ErrorContext(ctx, "the stream has lost events that it had acknowledged; they are published again",
+			"stream", p.known.Config.Name, "epoch", p.known.Epoch, "requeued", requeued)
 	}
 	return nil
 }
 
-func (b *batch) after(ctx context.Context, last event.Kept, within time.Duration) ([]event.Kept, error) {
+func (p *pass) after(ctx context.Context, last event.Kept, within time.Duration) ([]event.Kept, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	return b.archive.After(ctx, last, within, auditPage)
+	return p.archive.After(ctx, last, within, auditPage)
 }
 
-func (b *batch) healPage(ctx context.Context, page []event.Kept, within time.Duration) (int, error) {
-	missing, err := b.missing(ctx, page)
+func (p *pass) healPage(ctx context.Context, page []event.Kept, within time.Duration) (int, error) {
+	missing, err := p.missing(ctx, page)
 	if err != nil || len(missing) == 0 {
 		return 0, err
 	}
-	lost, err := b.left(ctx, missing)
+	lost, err := p.left(ctx, missing)
 	if err != nil || len(lost) == 0 {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	n, err := b.outbox.Requeue(ctx, lost, within)
-	b.result.Requeued += n
-	b.Metrics.tailLost.Add(float64(n))
+	n, err := p.outbox.Requeue(ctx, lost, within)
+	p.result.Requeued += n
+	p.Metrics.tailLost.Add(float64(n))
 	return n, err
 }
 
 // missing returns the events of which the stream has no message, or another one,
 // at the recorded sequence. Nothing is published here during an audit, so what is
 // beyond the last sequence needs no question.
-func (b *batch) missing(ctx context.Context, rows []event.Kept) ([]event.Kept, error) {
-	state := b.known.State
+func (p *pass) missing(ctx context.Context, rows []event.Kept) ([]event.Kept, error) {
+	state := p.known.State
 	gone := make([]bool, len(rows))
 	err := inParallel(ctx, len(rows), func(ctx context.Context, i int) error {
 		sequence := rows[i].Sequence
@@ -143,7 +147,7 @@ func (b *batch) missing(ctx context.Context, rows []event.Kept) ([]event.Kept, e
 			gone[i] = true
 			return nil
 		}
-		msg, err := b.stream.Get(ctx, Query{Sequence: sequence})
+		msg, err := p.stream.Get(ctx, Query{Sequence: sequence})
 		gone[i] = err == nil && (msg == nil || msg.ID != rows[i].ID)
 		return err
 	})
@@ -162,7 +166,7 @@ func (b *batch) missing(ctx context.Context, rows []event.Kept) ([]event.Kept, e
 // left returns, for each operation of the missing events, what the stream still
 // has of it. An event that is missing before a later one of its operation cannot
 // come back in order; it is counted and told.
-func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, error) {
+func (p *pass) left(ctx context.Context, missing []event.Kept) ([]event.Lost, error) {
 	highest := map[event.Operation]event.Kept{}
 	var order []event.Operation
 	for _, row := range missing {
@@ -176,7 +180,7 @@ func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, e
 	}
 	lasts := make([]*StoredMessage, len(order))
 	err := inParallel(ctx, len(order), func(ctx context.Context, i int) (err error) {
-		lasts[i], err = last(ctx, b.stream, highest[order[i]].Filter)
+		lasts[i], err = last(ctx, p.stream, highest[order[i]].Filter)
 		return err
 	})
 	if err != nil {
@@ -184,7 +188,7 @@ func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, e
 	}
 	var lost []event.Lost
 	for i, op := range order {
-		above, again, err := b.whole(ctx, highest[op], lasts[i])
+		above, again, err := p.whole(ctx, highest[op], lasts[i])
 		if err != nil {
 			return nil, err
 		}
@@ -198,7 +202,7 @@ func (b *batch) left(ctx context.Context, missing []event.Kept) ([]event.Lost, e
 // whole returns up to which version an operation is whole in the stream, where row
 // is the highest of its events that were not found where they are recorded and last
 // is its last message; and whether the events above must be published again.
-func (b *batch) whole(ctx context.Context, row event.Kept, last *StoredMessage) (above int64, again bool, err error) {
+func (p *pass) whole(ctx context.Context, row event.Kept, last *StoredMessage) (above int64, again bool, err error) {
 	if last == nil {
 		return 0, true, nil
 	}
@@ -207,14 +211,14 @@ func (b *batch) whole(ctx context.Context, row event.Kept, last *StoredMessage) 
 	}
 	msg := last
 	if msg.ID != row.ID {
-		if msg, err = find(ctx, b.stream, row.Filter, row.ID); err != nil {
+		if msg, err = find(ctx, p.stream, row.Filter, row.ID); err != nil {
 			return 0, false, err
 		}
 	}
 	switch {
 	case msg == nil:
-		b.Metrics.gaps.Inc()
-		b.log.ErrorContext(ctx, "an event is missing from the stream before a later one of its operation",
+		p.Metrics.gaps.Inc()
+		p.log.ErrorContext(ctx, "an event is missing from the stream before a later one of its operation",
 			"event_id", row.ID, "sequence", row.Sequence, "last_there", last.ID)
 		return 0, false, nil
 	case msg.Sequence == row.Sequence:

@@ -24,22 +24,22 @@ func older(ctx context.Context, s Stream, events, instance string) (bool, error)
 //
 // True if we crash anywhere in here: an operation was either taken over or settled,
 // for ever, or it is looked up again.
-func (b *batch) inherit(ctx context.Context) error {
-	if b.heirs == nil || b.archive == nil || !b.older {
+func (p *pass) inherit(ctx context.Context) error {
+	if p.heirs == nil || p.archive == nil || !p.older {
 		return nil
 	}
-	if b.known.Epoch == "" {
-		if err := b.identify(ctx); err != nil {
+	if p.known.Epoch == "" {
+		if _, err := p.identify(ctx); err != nil {
 			return err
 		}
 	}
-	heirs, err := b.nextHeirs(ctx)
+	heirs, err := p.nextHeirs(ctx)
 	if err != nil || len(heirs) == 0 {
 		return err
 	}
 	histories := make([][]event.Foreign, len(heirs))
 	err = inParallel(ctx, len(heirs), func(ctx context.Context, i int) (err error) {
-		histories[i], err = inherited(ctx, b.stream, heirs[i].Filter)
+		histories[i], err = inherited(ctx, p.stream, heirs[i].Filter)
 		return err
 	})
 	if err != nil {
@@ -49,7 +49,7 @@ func (b *batch) inherit(ctx context.Context) error {
 	for i, h := range heirs {
 		adopted := false
 		if len(histories[i]) > 0 {
-			if adopted, err = b.takeOver(ctx, h, histories[i]); err != nil {
+			if adopted, err = p.takeOver(ctx, h, histories[i]); err != nil {
 				return err
 			}
 		}
@@ -57,32 +57,32 @@ func (b *batch) inherit(ctx context.Context) error {
 			settled = append(settled, h)
 		}
 	}
-	b.result.Compared += len(heirs)
-	return b.settle(ctx, settled)
+	p.result.Compared += len(heirs)
+	return p.settle(ctx, settled)
 }
 
-func (b *batch) nextHeirs(ctx context.Context) ([]event.Heir, error) {
+func (p *pass) nextHeirs(ctx context.Context) ([]event.Heir, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	return b.heirs.Heirs(ctx, b.batch)
+	return p.heirs.Heirs(ctx, p.batch)
 }
 
-func (b *batch) takeOver(ctx context.Context, h event.Heir, there []event.Foreign) (bool, error) {
+func (p *pass) takeOver(ctx context.Context, h event.Heir, there []event.Foreign) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	adopted, err := b.archive.Adopt(ctx, h.Operation, b.known.Epoch, there)
+	adopted, err := p.archive.Adopt(ctx, h.Operation, p.known.Epoch, there)
 	if adopted {
-		b.result.Adopted++
-		b.Metrics.adopted.Inc()
+		p.result.Adopted++
+		p.Metrics.adopted.Inc()
 	}
 	return adopted, err
 }
 
-func (b *batch) settle(ctx context.Context, heirs []event.Heir) error {
+func (p *pass) settle(ctx context.Context, heirs []event.Heir) error {
 	if len(heirs) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	return b.heirs.Settle(ctx, heirs)
+	return p.heirs.Settle(ctx, heirs)
 }

@@ -110,18 +110,18 @@ func (o *outbox) end(method string) error {
 	return nil
 }
 
-func (o *outbox) Pending(_ context.Context, max int) ([]event.Pending, error) {
+func (o *outbox) Pending(_ context.Context, after int64, max int) ([]event.Pending, bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.begin("Pending"); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var pending []event.Pending
 	waiting, last := map[string]bool{}, map[string]*row{}
-	for _, r := range o.rows {
-		if !r.published && r.rejected == "" && !waiting[r.Filter] && len(pending) < max {
+	for i, r := range o.rows {
+		if place := int64(i + 1); !r.published && r.rejected == "" && !waiting[r.Filter] && place > after && len(pending) < max {
 			p := r.Pending
-			p.ReadAt = o.now()
+			p.Place, p.ReadAt = place, o.now()
 			if before := last[r.Filter]; before != nil {
 				p.PreviousSequence, p.PreviousAt = before.sequence, before.at
 			}
@@ -130,7 +130,7 @@ func (o *outbox) Pending(_ context.Context, max int) ([]event.Pending, error) {
 		waiting[r.Filter] = waiting[r.Filter] || !r.published
 		last[r.Filter] = r
 	}
-	return pending, o.end("Pending")
+	return pending, len(pending) == max, o.end("Pending")
 }
 
 func (o *outbox) Sent(_ context.Context, sent []event.Sent) (int, error) {

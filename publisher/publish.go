@@ -14,8 +14,8 @@ import (
 	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
-// maxInFlight is how many messages may wait for their acknowledgement at once.
-const maxInFlight = 256
+// maxInFlight is how many messages of one batch may wait for their acknowledgement.
+const maxInFlight = 1000
 
 var errNoAnswer = errors.New("no acknowledgement in time")
 

@@ -8,19 +8,24 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/internal/fault"
 )
 
 // Outbox is where events wait, in the database that also holds the changes they
-// tell. The relay calls it from one goroutine at a time and gives every call a
+// tell. The relay calls it from several goroutines at once and gives every call a
 // deadline; it repeats what failed, so every method must bear to be called again
 // after an error that came too late to prevent the effect.
 type Outbox interface {
-	// Pending returns at most max events that may be published now, oldest first:
-	// of each operation only the lowest unpublished version, and only of hash
-	// buckets leased to this process.
-	Pending(ctx context.Context, max int) ([]event.Pending, error)
+	// Pending returns at most max events behind a place that may be published now,
+	// in the order of their places, which is nearly that of their age; behind place 0
+	// are all of them. Of each operation it returns only the lowest unpublished
+	// version, and only of hash buckets leased to this process. More tells whether
+	// there may be others behind the last of them: max were found, or so many bytes
+	// as are wise to hold at once.
+	Pending(ctx context.Context, after int64, max int) (pending []event.Pending, more bool, err error)
 	// Sent records events as published when they say, in one statement and one
 	// commit: durable when it returns nil, unknown when it returns an error. Events
 	// whose lease was lost meanwhile are left alone; it returns how many were recorded.
@@ -81,14 +86,16 @@ type Config struct {
 	Audit      time.Duration    // how often the stream's tail is audited without a reason; default 5 min
 	Now        func() time.Time // the clock that the outbox records by; default time.Now
 	Log        *slog.Logger     // default: none
-	Batch      int              // events of a run, all in flight at once; 1 to 256, default 256
+	Batch      int              // events of a batch, all in flight at once; 1 to 1000, default 1000
+	Flights    int              // batches under way at once; default 4
 	AckTimeout time.Duration    // how long to wait for acknowledgements; default 5 s
 	Poll       time.Duration    // how often [Relay.Run] looks without being woken; default 1 s
 }
 
 const (
 	outboxTimeout = 5 * time.Second
-	rounds        = 3                // how often one run publishes an event that stays unclear
+	rounds        = 3                // how often one batch publishes an event that stays unclear
+	passBatches   = 64               // after so many a pass ends, and the next one begins with the oldest
 	checkEvery    = 10 * time.Second // how often an idle relay looks after the stream
 )
 
@@ -106,17 +113,20 @@ type Relay struct {
 	now        func() time.Time
 	log        *slog.Logger
 	batch      int
+	flights    int
 	ackTimeout time.Duration
 	poll       time.Duration
 	cas        bool // off in a test that must then see duplicates
 	wake       chan struct{}
 
-	running sync.Mutex // held by RunOnce; protects the six below
+	running sync.Mutex // held by RunOnce; protects the two below
+	audited audited    // the last audit
+	older   bool       // the stream began with events of another database, at the last audit
+
+	noting  sync.Mutex // protects what the batches of a run note of the stream: the four below
 	known   Identity   // of the stream, zero when it must be asked before publishing
 	epoch   string     // last one seen, kept through trouble
 	checked time.Time  // when the stream was last asked
-	audited audited    // the last audit
-	older   bool       // the stream began with events of another database, at the last audit
 	suspect bool       // something happened by which the stream may have lost events
 
 	health health
@@ -128,7 +138,7 @@ func New(c Config) (*Relay, error) {
 		return nil, errors.New("relay: a stream and an outbox are needed")
 	}
 	r := &Relay{
-		Metrics: newMetrics(), stream: c.Stream, outbox: c.Outbox, now: c.Now, log: c.Log, batch: c.Batch,
+		Metrics: newMetrics(), stream: c.Stream, outbox: c.Outbox, now: c.Now, log: c.Log, batch: c.Batch, flights: c.Flights,
 		archive: c.Archive, heirs: c.Heirs, instance: c.Instance, auditEvery: c.Audit, ackTimeout: c.AckTimeout, poll: c.Poll, cas: !fault.Off(fault.ExpectedSequence), wake: make(chan struct{}, 1),
 	}
 	if r.now == nil {
@@ -140,6 +150,9 @@ func New(c Config) (*Relay, error) {
 	if r.batch == 0 {
 		r.batch = maxInFlight
 	}
+	if r.flights == 0 {
+		r.flights = 4
+	}
 	if r.auditEvery == 0 {
 		r.auditEvery = 5 * time.Minute
 	}
@@ -149,8 +162,9 @@ func New(c Config) (*Relay, error) {
 	if r.poll == 0 {
 		r.poll = time.Second
 	}
-	if r.batch < 1 || r.batch > maxInFlight || r.ackTimeout < 0 || r.poll < 0 {
-		return nil, fmt.Errorf("relay: batch %d (1 to %d), acknowledgement timeout %s, poll %s", r.batch, maxInFlight, r.ackTimeout, r.poll)
+	if r.batch < 1 || r.batch > maxInFlight || r.flights < 1 || r.ackTimeout < 0 || r.poll < 0 {
+		return nil, fmt.Errorf("relay: batch %d (1 to %d), flights %d (1 or more), acknowledgement timeout %s, poll %s",
+			r.batch, maxInFlight, r.flights, r.ackTimeout, r.poll)
 	}
 	r.health.start(r.now())
 	return r, nil
@@ -166,65 +180,127 @@ type Result struct {
 	Rejected int // events set aside
 }
 
+func (r *Result) add(o Result) {
+	r.Taken += o.Taken
+	r.Recorded += o.Recorded
+	r.Requeued += o.Requeued
+	r.Adopted += o.Adopted
+	r.Compared += o.Compared
+	r.Rejected += o.Rejected
+}
+
 // progressed reports whether the outbox is another than before.
 func (r Result) progressed() bool { return r.Recorded+r.Requeued+r.Adopted+r.Compared+r.Rejected > 0 }
 
-// RunOnce publishes one batch and records it. It returns the first thing that
-// went wrong, beside what was done all the same; whatever it did not finish is
+// RunOnce publishes what is pending and records it. It returns the first thing
+// that went wrong, beside what was done all the same; whatever it did not finish is
 // still pending. When ctx ends it publishes nothing more, waits for the
 // acknowledgements that are under way and records them.
 func (r *Relay) RunOnce(ctx context.Context) (Result, error) {
 	r.running.Lock()
 	defer r.running.Unlock()
-	b := &batch{Relay: r}
-	err := b.run(ctx)
-	if err != nil {
-		r.known = Identity{}
+	p := &pass{Relay: r}
+	p.fail(p.run(ctx))
+	if p.failure != nil {
+		r.note(func() { r.known = Identity{} })
 	}
-	return b.result, err
+	return p.result, p.failure
 }
 
-// batch is the state of one run.
-type batch struct {
-	*Relay
+// tally is what was done, and the first thing that went wrong.
+type tally struct {
 	result  Result
-	sent    []event.Sent
-	failure error // the first
+	failure error
 }
 
-func (b *batch) fail(err error) {
-	if b.failure == nil {
-		b.failure = err
+func (t *tally) fail(err error) {
+	if t.failure == nil {
+		t.failure = err
 	}
 }
 
-// run does the durable steps of a batch, in order.
-func (b *batch) run(ctx context.Context) error {
+// pass is one way through the outbox, from the oldest event to the youngest.
+type pass struct {
+	*Relay
+	tally
+	joining sync.Mutex // protects the tally while batches are under way
+}
+
+// run takes batch after batch on its way, a few at once. They have no operation in
+// common: an operation's next version can be read only once the one before it is
+// recorded, and what was read is behind the place that the next read begins at.
+// Events that were committed out of that order are the next pass's.
+func (p *pass) run(ctx context.Context) error {
 	// Before anything is published behind what the stream may have lost.
-	if err := b.audit(ctx); err != nil {
+	if err := p.audit(ctx); err != nil {
 		return err
 	}
-	if err := b.inherit(ctx); err != nil {
-		b.fail(err) // what has a version can be published all the same
+	if err := p.inherit(ctx); err != nil {
+		p.fail(err) // what has a version can be published all the same
 	}
-	pending, err := b.pending(ctx)
-	if err != nil {
+	pending, next, err := p.pending(ctx, 0)
+	switch {
+	case err != nil:
 		return err
+	case len(pending) == 0:
+		return p.lookAfter(ctx)
 	}
-	if len(pending) == 0 {
-		if err := b.lookAfter(ctx); err != nil {
-			b.fail(err)
-		}
-		return b.failure
-	}
-	if b.known.Epoch == "" {
-		if err := b.identify(ctx); err != nil {
+	known := p.knownNow()
+	if known.Epoch == "" {
+		if known, err = p.identify(ctx); err != nil {
 			return err
 		}
 	}
-	attempts := make([]attempt, len(pending))
-	for i := range pending {
-		attempts[i] = attempt{pending: &pending[i], after: pending[i].PreviousSequence}
+	var flights errgroup.Group
+	flights.SetLimit(p.flights)
+	for n := 1; len(pending) > 0; n++ {
+		b := &batch{Relay: p.Relay, known: known, pending: pending}
+		flights.Go(func() error {
+			b.run(ctx)
+			p.join(b)
+			return nil
+		})
+		if next == 0 || n == passBatches || ctx.Err() != nil || !p.well() {
+			break
+		}
+		if pending, next, err = p.pending(ctx, next); err != nil {
+			break
+		}
+	}
+	_ = flights.Wait()
+	return err
+}
+
+// join adds what became of a batch.
+func (p *pass) join(b *batch) {
+	p.joining.Lock()
+	defer p.joining.Unlock()
+	p.result.add(b.result)
+	p.fail(b.failure)
+}
+
+// well reports whether nothing has happened after which one should stop, or look
+// whether the stream has lost something.
+func (p *pass) well() bool {
+	p.joining.Lock()
+	defer p.joining.Unlock()
+	return p.failure == nil && (p.archive == nil || !p.due())
+}
+
+// batch is some events on their way, together.
+type batch struct {
+	*Relay
+	tally
+	known   Identity // of the stream, before the first of them is published
+	pending []event.Pending
+	sent    []event.Sent
+}
+
+// run does the durable steps of a batch, in order.
+func (b *batch) run(ctx context.Context) {
+	attempts := make([]attempt, len(b.pending))
+	for i := range b.pending {
+		attempts[i] = attempt{pending: &b.pending[i], after: b.pending[i].PreviousSequence}
 	}
 	// What is under way is finished even if ctx ends meanwhile; only another
 	// round is not begun.
@@ -235,9 +311,7 @@ func (b *batch) run(ctx context.Context) error {
 	// recorded. They are published again, refused, and found by reading back.
 	for round := 1; len(unclear) > 0 && ctx.Err() == nil; round++ {
 		again, err := b.resolve(ctx, unclear)
-		if err != nil {
-			b.fail(err)
-		}
+		b.fail(err)
 		if len(again) == 0 || ctx.Err() != nil {
 			break
 		}
@@ -247,35 +321,38 @@ func (b *batch) run(ctx context.Context) error {
 		}
 		unclear = b.publish(finish, again)
 	}
-	if err := b.record(finish); err != nil {
-		b.fail(err)
-	}
-	return b.failure
+	b.fail(b.record(finish))
 }
 
-// pending reads the outbox and makes sure of what the order of an operation's
-// events rests on: that no two of them are in flight.
-func (b *batch) pending(ctx context.Context) ([]event.Pending, error) {
+// pending reads the outbox behind a place, and returns the place that the next read
+// begins behind; 0 when there is nothing more. It makes sure of what the order of an
+// operation's events rests on: that no two of them are in a batch.
+func (p *pass) pending(ctx context.Context, after int64) (kept []event.Pending, next int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	pending, err := b.outbox.Pending(ctx, b.batch)
+	pending, more, err := p.outbox.Pending(ctx, after, p.batch)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	b.result.Taken = len(pending)
+	p.joining.Lock()
+	p.result.Taken += len(pending)
+	p.joining.Unlock()
 	type operation struct{ company, key string }
 	lowest := make(map[operation]int, len(pending))
-	kept := pending[:0]
-	for _, p := range pending[:min(len(pending), b.batch)] {
-		op := operation{p.CompanyID, p.Key}
+	kept = pending[:0]
+	for _, e := range pending[:min(len(pending), p.batch)] {
+		if more {
+			next = max(next, e.Place)
+		}
+		op := operation{e.CompanyID, e.Key}
 		if i, ok := lowest[op]; !ok {
 			lowest[op] = len(kept)
-			kept = append(kept, p)
-		} else if p.Version < kept[i].Version {
-			kept[i] = p
+			kept = append(kept, e)
+		} else if e.Version < kept[i].Version {
+			kept[i] = e
 		}
 	}
-	return kept, nil
+	return kept, next, nil
 }
 
 // record writes down where the batch's events are, in one statement.
@@ -290,19 +367,16 @@ func (b *batch) record(ctx context.Context) error {
 	// An acknowledgement does not say which stream of that name it is from. Only
 	// if it was the same one before and after is it known where the events are;
 	// otherwise they stay pending and are looked for.
-	before := b.known.Epoch
-	err := b.identify(ctx)
-	if b.known.Epoch != before {
+	is, err := b.identify(ctx)
+	if is.Epoch != b.known.Epoch {
 		if err == nil {
-			err = fmt.Errorf("stream %s was made anew during a batch", b.known.Config.Name)
+			err = fmt.Errorf("stream %s was made anew during a batch", is.Config.Name)
 		}
 		return err
 	}
-	if err != nil {
-		b.fail(err) // the stream's configuration was changed: record, then stop
-	}
+	b.fail(err) // the stream's configuration was changed: record, then stop
 	for i := range b.sent {
-		b.sent[i].Epoch = before
+		b.sent[i].Epoch = is.Epoch
 	}
 	acknowledged := b.now()
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
@@ -319,28 +393,45 @@ func (b *batch) record(ctx context.Context) error {
 	return nil
 }
 
-// identify asks which stream it is. After an error known is zero unless it is
-// the stream that is wrong.
-func (r *Relay) identify(ctx context.Context) error {
-	known, err := r.stream.Identify(ctx)
-	r.suspect = r.suspect || r.known.Epoch != "" && shrunk(r.known, known)
-	r.known = known
-	if known.Epoch == "" {
-		return err
-	}
-	r.checked = r.now()
-	if r.epoch != "" && r.epoch != known.Epoch {
-		r.log.Error("the stream is another one than before: it was deleted and made again", "was", r.epoch, "is", known.Epoch)
-		r.suspect = true
-	}
-	r.epoch = known.Epoch
-	return err
+// identify asks which stream it is. With an error it returns none, unless it is the
+// stream that is wrong.
+func (r *Relay) identify(ctx context.Context) (Identity, error) {
+	before := r.knownNow() // answered before this is asked, so that less than that is a loss
+	is, err := r.stream.Identify(ctx)
+	r.note(func() {
+		r.suspect = r.suspect || before.Epoch != "" && shrunk(before, is)
+		r.known = is
+		if is.Epoch == "" {
+			return
+		}
+		r.checked = r.now()
+		if r.epoch != "" && r.epoch != is.Epoch {
+			r.log.Error("the stream is another one than before: it was deleted and made again", "was", r.epoch, "is", is.Epoch)
+			r.suspect = true
+		}
+		r.epoch = is.Epoch
+	})
+	return is, err
+}
+
+// note changes what is known of the stream.
+func (r *Relay) note(change func()) {
+	r.noting.Lock()
+	defer r.noting.Unlock()
+	change()
+}
+
+func (r *Relay) knownNow() Identity {
+	r.noting.Lock()
+	defer r.noting.Unlock()
+	return r.known
 }
 
 // lookAfter notices trouble with the stream while there is nothing to publish.
-func (r *Relay) lookAfter(ctx context.Context) error {
-	if r.known.Epoch != "" && r.now().Sub(r.checked) < checkEvery {
+func (p *pass) lookAfter(ctx context.Context) error {
+	if p.known.Epoch != "" && p.now().Sub(p.checked) < checkEvery {
 		return nil
 	}
-	return r.identify(ctx)
+	_, err := p.identify(ctx)
+	return err
 }

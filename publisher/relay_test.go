@@ -58,7 +58,7 @@ func TestEventsAreInTheStreamOnceAndInOrder(t *testing.T) {
 	first, err := r.RunOnce(t.Context())
 
 	require.NoError(t, err)
-	assert.Equal(t, Result{Taken: 256, Recorded: 256}, first)
+	assert.Equal(t, Result{Taken: 300, Recorded: 300}, first)
 	drain(t, r, o)
 	o.finished(t, readAll(t, nc))
 	is, err := s.Identify(t.Context())
@@ -110,7 +110,9 @@ type careless struct {
 	pending []event.Pending
 }
 
-func (c careless) Pending(context.Context, int) ([]event.Pending, error) { return c.pending, nil }
+func (c careless) Pending(context.Context, int64, int) ([]event.Pending, bool, error) {
+	return c.pending, false, nil
+}
 
 func TestOneEventThatIsTooLargeHoldsUpNobodyElse(t *testing.T) {
 	b := startBroker(t)
@@ -351,7 +353,7 @@ func TestAConfigurationOutsideItsBoundsIsRefused(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no stream":        {Outbox: newOutbox()},
 		"no outbox":        {Stream: &JetStream{}},
-		"batch of 257":     {Stream: &JetStream{}, Outbox: newOutbox(), Batch: 257},
+		"batch of 1001":    {Stream: &JetStream{}, Outbox: newOutbox(), Batch: 1001},
 		"negative batch":   {Stream: &JetStream{}, Outbox: newOutbox(), Batch: -1},
 		"negative timeout": {Stream: &JetStream{}, Outbox: newOutbox(), AckTimeout: -1},
 	} {

@@ -61,6 +61,7 @@ type ReplayResult struct {
 func (r ReplayResult) Done() int64 { return r.Published + r.Already }
 
 const (
+	replayBatch    = 256 // is finished when a replay is stopped
 	replayTimeout  = 10 * time.Second
 	replayPatience = 30 * time.Second
 	replayPause    = 250 * time.Millisecond
@@ -70,13 +71,13 @@ const (
 // under way, and ctx's error. It returns how far it came in any case. The same
 // replay may be run again after any error.
 func (r *Replay) Run(ctx context.Context, history History) (result ReplayResult, err error) {
-	size := maxInFlight
+	size := replayBatch
 	if r.config.Rate > 0 {
 		size = min(max(r.config.Rate/4, 1), size)
 	}
 	due := r.config.Now()
 	for {
-		events, err := history.Next(ctx, maxInFlight)
+		events, err := history.Next(ctx, replayBatch)
 		if err != nil || len(events) == 0 {
 			return result, err
 		}

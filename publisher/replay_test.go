@@ -198,8 +198,8 @@ func TestAReplayThatIsStoppedEndsWithItsBatch(t *testing.T) {
 	r := openReplay(t, b.url(), ReplayConfig{Progress: func(int64) { cancel() }})
 	result, err := r.Run(ctx, historyOf(t, 1000, 1))
 	require.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, int64(maxInFlight), result.Published)
-	onceEach(t, b, maxInFlight)
+	assert.Equal(t, int64(replayBatch), result.Published)
+	onceEach(t, b, replayBatch)
 }
 
 func TestABatchHoldsOneEventOfAnOperation(t *testing.T) {

@@ -117,7 +117,7 @@ func (b *batch) search(ctx context.Context, p *event.Pending, later verdict) (ve
 // new holder brings back what we can not.
 func (b *batch) requeue(ctx context.Context, p *event.Pending, v verdict) int {
 	b.Metrics.lost.Inc()
-	b.suspect = true // where one is lost there may be more: the next run begins with an audit
+	b.note(func() { b.suspect = true }) // where one is lost there may be more: the next run begins with an audit
 	b.Metrics.resolved.WithLabelValues(byLost).Inc()
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()

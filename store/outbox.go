@@ -40,39 +40,53 @@ func (s *Store) Outbox(leases *Leases) *Outbox {
 	return &Outbox{store: s, leases: leases, names: RelayLeases()}
 }
 
-// Pending returns at most max events that may be published now, oldest first:
-// of each operation the lowest unpublished version alone, with where the version
-// before it is in the stream.
-func (o *Outbox) Pending(ctx context.Context, max int) ([]event.Pending, error) {
+// mostBytes is how much of payloads [Outbox.Pending] returns at once. Events are
+// seldom larger than some kilobytes; a batch of the largest would take all memory.
+const mostBytes = 4 << 20
+
+// Pending returns at most max events behind a place that may be published now, in
+// the order of their places: of each operation the lowest unpublished version alone,
+// with where the version before it is in the stream. More tells that max were found,
+// or [mostBytes].
+func (o *Outbox) Pending(ctx context.Context, after int64, max int) (pending []event.Pending, more bool, err error) {
 	owned, err := o.owned()
 	if err != nil || len(owned) == 0 {
-		return nil, err
+		return nil, false, err
 	}
 	const q = `
 select o.company_id, o.push_operation_key, o.version, o.bucket, o.event_id, coalesce(o.previous_event_id, ''),
-       o.subject, o.filter, o.header, o.payload, o.created_at,
+       o.subject, o.filter, o.header, o.payload, o.created_at, o.id,
        coalesce(p.stream_sequence, 0), p.published_at, pg_catalog.now()
 from pushwatch.outbox o
-left join pushwatch.publication p on p.company_id = o.company_id
+left join pushwatch.publication p on o.version > 1 and p.company_id = o.company_id
       and p.push_operation_key = o.push_operation_key and p.version = o.version - 1
-where o.rejected_class is null and o.bucket = any($1::smallint[])
-  and not exists (select from pushwatch.outbox e where e.company_id = o.company_id
-                    and e.push_operation_key = o.push_operation_key and e.version < o.version)
+where o.rejected_class is null and o.bucket = any($1::smallint[]) and o.id > $3::bigint
+  and (o.version = 1 or not exists (select from pushwatch.outbox e where e.company_id = o.company_id
+                    and e.push_operation_key = o.push_operation_key and e.version < o.version))
 order by o.id
 limit $2::integer`
 	if fault.Off(fault.BoundedBatch) {
 		max = math.MaxInt32
 	}
 	rows, err := o.store.pool.Query(ctx, without(fault.StateReader, "where o.rejected_class",
-		"where o.xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint and o.rejected_class", q), owned, max)
+		"where o.xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint and o.rejected_class", q), owned, max, after)
 	if err != nil {
-		return nil, fmt.Errorf("read the outbox: %w", err)
+		return nil, false, fmt.Errorf("read the outbox: %w", err)
 	}
-	pending, err := pgx.CollectRows(rows, scanPending)
-	if err != nil {
-		return nil, fmt.Errorf("read the outbox: %w", err)
+	defer rows.Close()
+	bytes := 0
+	for (bytes < mostBytes || fault.Off(fault.BoundedBatch)) && rows.Next() {
+		p, err := scanPending(rows)
+		if err != nil {
+			return nil, false, fmt.Errorf("read the outbox: %w", err)
+		}
+		pending, bytes = append(pending, p), bytes+len(p.Data)
 	}
-	return pending, nil
+	rows.Close() // passes over what is left
+	if err := rows.Err(); err != nil {
+		return nil, false, fmt.Errorf("read the outbox: %w", err)
+	}
+	return pending, len(pending) == max || bytes >= mostBytes, nil
 }
 
 // owned returns the buckets that are leased to this process now.
@@ -106,13 +120,13 @@ func (o *Outbox) Buckets() uint64 {
 	return bits
 }
 
-func scanPending(row pgx.CollectableRow) (event.Pending, error) {
+func scanPending(row pgx.Rows) (event.Pending, error) {
 	var p event.Pending
 	var header []byte
 	var sequence int64
 	var published *time.Time
 	err := row.Scan(&p.CompanyID, &p.Key, &p.Version, &p.Bucket, &p.ID, &p.PreviousID, &p.Subject, &p.Filter,
-		&header, &p.Data, &p.CreatedAt, &sequence, &published, &p.ReadAt)
+		&header, &p.Data, &p.CreatedAt, &p.Place, &sequence, &published, &p.ReadAt)
 	if err != nil {
 		return p, err
 	}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func (r *rig) twoVersions(key string) {
 
 func pending(r *rig, o *store.Outbox) []event.Pending {
 	r.Helper()
-	all, err := o.Pending(r.Context(), 100)
+	all, _, err := o.Pending(r.Context(), 0, 100)
 	require.NoError(r, err)
 	return all
 }
@@ -274,4 +275,46 @@ func TestAnEventThatIsRecordedLateCountsFromWhenTheStreamStoredIt(t *testing.T) 
 	assert.WithinDuration(t, r.Now(), published["ahead"], 30*time.Second, "the server's clock may be wrong")
 	r.look(push.FromList, r.op("late", push.Success))
 	assert.Equal(t, published["late"], pending(r, o)[0].PreviousAt)
+}
+
+func TestWhatWaitsIsReadInPages(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	for i := range 5 {
+		r.look(push.FromList, r.op(fmt.Sprint(i), push.Pending))
+	}
+	o := r.Outbox(r.leases)
+	var read []string
+	for after, more := int64(0), true; more; {
+		page, further, err := o.Pending(t.Context(), after, 2)
+		require.NoError(t, err)
+		for _, p := range page {
+			require.Greater(t, p.Place, after)
+			read, after = append(read, p.Key), p.Place
+		}
+		more = further
+	}
+	assert.Equal(t, []string{"0", "1", "2", "3", "4"}, read)
+}
+
+// A batch of the largest events would not fit into memory several times over.
+func TestAPageOfLargeEventsIsCutShort(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	text := strings.Repeat("x", 60_000)
+	operations := make([]push.Operation, 100)
+	for i := range operations {
+		operations[i] = r.op(fmt.Sprintf("%03d", i), push.Failed)
+		operations[i].ErrorMessage = &text
+	}
+	r.look(push.FromList, operations...)
+	o := r.Outbox(r.leases)
+	first, more, err := o.Pending(t.Context(), 0, 100)
+	require.NoError(t, err)
+	require.True(t, more)
+	require.InDelta(t, 4<<20/60_000, len(first), 2)
+	rest, more, err := o.Pending(t.Context(), first[len(first)-1].Place, 100)
+	require.NoError(t, err)
+	assert.False(t, more)
+	assert.Len(t, rest, 100-len(first))
 }

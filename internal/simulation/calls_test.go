@@ -182,30 +182,29 @@ func (o *outbox) Buckets() (bits uint64) {
 	return bits
 }
 
-func (o *outbox) Pending(ctx context.Context, most int) ([]event.Pending, error) {
+func (o *outbox) Pending(ctx context.Context, after int64, most int) (pending []event.Pending, more bool, err error) {
 	held := o.owned()
 	if len(held) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
-	var pending []event.Pending
-	err := o.ask(ctx, toDatabase, "reads the outbox", func() string {
-		pending = o.data.pending(held, most)
+	err = o.ask(ctx, toDatabase, "reads the outbox behind "+strconv.FormatInt(after, 10), func() string {
+		pending, more = o.data.pending(held, after, most)
 		return o.world.say("%d", len(pending))
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return pending, nil
+	return pending, more, nil
 }
 
 func (o *outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 	held := o.owned()
-	return o.count(ctx, "records what is published", func() (int, error) { return o.data.markSent(held, sent), nil })
+	return o.count(ctx, "records "+several(sent[0].Pending.ID, len(sent))+" as published", func() (int, error) { return o.data.markSent(held, sent), nil })
 }
 
 func (o *outbox) Requeue(ctx context.Context, lost []event.Lost, within time.Duration) (int, error) {
 	held := o.owned()
-	return o.count(ctx, "makes lost events pending", func() (int, error) { return o.data.requeue(held, lost, within) })
+	return o.count(ctx, "makes lost events of "+lost[0].CompanyID+"/"+lost[0].Key+" pending", func() (int, error) { return o.data.requeue(held, lost, within) })
 }
 
 func (o *outbox) count(ctx context.Context, what string, effect func() (int, error)) (int, error) {
@@ -342,12 +341,13 @@ func (s *stream) Reconnects() uint64 {
 func (s *stream) Publish(messages []*nats.Msg, _ time.Duration) []publisher.Reply {
 	w := s.world
 	ctx := as(s.forever, actor{s.name + " relay", ""})
+	what := "publishes " + several(messages[0].Header.Get(jetstream.MsgIDHeader), len(messages)) + " "
 	replies := make([]publisher.Reply, len(messages))
 	broken := false
 	for at := 0; at < len(messages) && !broken; {
 		var next int
 		heard := make([]publisher.Reply, len(messages))
-		err := w.arrive(&call{process: s.process, ctx: ctx, to: toBroker, actor: actorOf(ctx), what: "publishes", sure: true,
+		err := w.arrive(&call{process: s.process, ctx: ctx, to: toBroker, actor: actorOf(ctx), what: what, sure: true,
 			effect: func() (how string) {
 				next, broken, how = w.deliver(s.process, messages, heard, at)
 				return how
@@ -415,6 +415,9 @@ func (w *world) deliver(p *process, messages []*nats.Msg, heard []publisher.Repl
 	}
 	return len(messages), false, how
 }
+
+// several names events by the first of them: no two batches have that in common.
+func several(id string, n int) string { return id + " and " + strconv.Itoa(n-1) + " more" }
 
 // named spells an event's id as people know it.
 func (w *world) named(id string) string {

@@ -14,28 +14,28 @@ import (
 // owned are the buckets that a process holds, with its fences.
 type owned map[int16]push.Fence
 
-// pending returns of each operation the lowest version that is not published.
-func (d *database) pending(o owned, most int) []event.Pending {
+// pending returns of each operation the lowest version that is not published, behind
+// a place.
+func (d *database) pending(o owned, after int64, most int) (pending []event.Pending, more bool) {
 	lowest := map[id]int64{}
 	for _, r := range d.outbox {
 		if v, ok := lowest[id{r.CompanyID, r.Key}]; !ok || r.Version < v {
 			lowest[id{r.CompanyID, r.Key}] = r.Version
 		}
 	}
-	var pending []event.Pending
 	for _, r := range d.outbox {
 		name := id{r.CompanyID, r.Key}
-		if _, ok := o[r.Bucket]; !ok && !fault.Off(fault.BucketLease) || r.rejected != "" || lowest[name] != r.Version || len(pending) == most {
+		if _, ok := o[r.Bucket]; !ok && !fault.Off(fault.BucketLease) || r.rejected != "" || lowest[name] != r.Version || r.id <= after || len(pending) == most {
 			continue
 		}
 		p := r.Pending
-		p.ReadAt = d.now()
+		p.Place, p.ReadAt = r.id, d.now()
 		if before, ok := d.places[version{name, r.Version - 1}]; ok {
 			p.PreviousSequence, p.PreviousAt = before.sequence, before.at
 		}
 		pending = append(pending, p)
 	}
-	return pending
+	return pending, len(pending) == most
 }
 
 // markSent takes events out of the outbox, but for those whose lease was lost.

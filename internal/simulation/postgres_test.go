@@ -251,9 +251,24 @@ func (one *twin) owned() owned {
 
 // pending reads the outbox as a process, and wants what waits to be the same.
 func (w *twins) pending(one *twin) []event.Pending {
-	theirs, err := one.outbox.Pending(w.Context(), 100)
+	ours, _ := w.behind(one, 0, 0, 100)
+	if len(ours) > 1 { // the second page of two, as far as there is one
+		theirs, more, err := one.outbox.Pending(w.Context(), 0, 1)
+		require.NoError(w, err)
+		require.True(w, more)
+		rest, more := w.behind(one, theirs[0].Place, ours[0].Place, len(ours)-1)
+		require.True(w, more)
+		require.Len(w, rest, len(ours)-1)
+	}
+	return ours
+}
+
+// behind reads the outbox behind a place, as each of the two counts them.
+func (w *twins) behind(one *twin, there, here int64, most int) ([]event.Pending, bool) {
+	theirs, more, err := one.outbox.Pending(w.Context(), there, most)
 	require.NoError(w, err)
-	ours := w.model.pending(one.owned(), 100)
+	ours, ourMore := w.model.pending(one.owned(), here, most)
+	require.Equal(w, more, ourMore)
 	var a, b []event.Pending
 	for _, p := range theirs {
 		a = append(a, timeless(p))
@@ -262,12 +277,12 @@ func (w *twins) pending(one *twin) []event.Pending {
 		b = append(b, timeless(p))
 	}
 	require.Equal(w, a, b)
-	return ours
+	return ours, more
 }
 
 // timeless is an event without what the two databases' clocks tell of it.
 func timeless(p event.Pending) event.Pending {
-	p.CreatedAt, p.ReadAt, p.PreviousID = time.Time{}, time.Time{}, "" // the last is nobody's business
+	p.CreatedAt, p.ReadAt, p.PreviousID, p.Place = time.Time{}, time.Time{}, "", 0 // the last two are nobody's business
 	if !p.PreviousAt.IsZero() {
 		p.PreviousAt = time.Unix(0, 0)
 	}

@@ -29,6 +29,7 @@ type weather struct {
 	sweeps                 bool // there are any
 	discover, track, sweep poller.Schedule
 	audit                  time.Duration
+	batch, flights         int // of the relay; 0: as it likes
 }
 
 func (w *world) forecast() weather {
@@ -48,6 +49,9 @@ func (w *world) forecast() weather {
 	}
 	if w.chance(0.5) {
 		f.unequal = 2 * time.Second
+	}
+	if w.chance(0.7) {
+		f.batch, f.flights = 1+w.dice.IntN(3), 1+w.dice.IntN(4)
 	}
 	if !f.sweeps {
 		f.unread = 0 // what is quarantined once is read again by a sweep
