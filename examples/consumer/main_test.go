@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/pushwatch/pushwatch/internal/embedded"
 )
@@ -24,7 +25,14 @@ var (
 	databases   atomic.Int64
 )
 
-func TestMain(m *testing.M) { os.Exit(serve(m)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
+
+// suite is the tests with a database around them, which has ended when goroutines
+// that are left are looked for.
+type suite struct{ m *testing.M }
+
+// Run implements goleak.TestingM.
+func (s suite) Run() int { return serve(s.m) }
 
 func serve(m *testing.M) int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

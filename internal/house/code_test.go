@@ -151,6 +151,54 @@ func checkPackageComments(all []source) (findings []string) {
 	return findings
 }
 
+// checkLeaks: where a package starts goroutines and has tests, they look for those
+// that are left.
+func checkLeaks(all []source) (findings []string) {
+	starts, tested, looks := map[string]source{}, map[string]bool{}, map[string]bool{}
+	for _, s := range all {
+		folder, _, _ := cutLast(s.path, "/")
+		if _, ok := starts[folder]; !ok && s.startsGoroutines() {
+			starts[folder] = s
+		}
+		tested[folder] = tested[folder] || s.test()
+		looks[folder] = looks[folder] || s.test() && (s.mentions("goleak", "VerifyTestMain") || s.mentions("storetest", "Main"))
+	}
+	for folder, s := range starts {
+		if tested[folder] && !looks[folder] {
+			findings = append(findings, s.at(s.file.Name, "package %s starts goroutines, and its tests do not look for leaks", s.file.Name.Name))
+		}
+	}
+	return findings
+}
+
+// startsGoroutines reports whether the file has a go statement, or calls the Go of a
+// group.
+func (s source) startsGoroutines() (starts bool) {
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			starts = true
+		case *ast.CallExpr:
+			f, ok := n.Fun.(*ast.SelectorExpr)
+			starts = starts || ok && f.Sel.Name == "Go"
+		}
+		return !starts
+	})
+	return starts
+}
+
+// mentions reports whether the file names something of a package.
+func (s source) mentions(pkg, name string) (does bool) {
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if f, ok := n.(*ast.SelectorExpr); ok && f.Sel.Name == name {
+			of, ok := f.X.(*ast.Ident)
+			does = does || ok && of.Name == pkg
+		}
+		return !does
+	})
+	return does
+}
+
 func TestTheCodeKeepsTheRules(t *testing.T) {
 	all := sources(t)
 	each := func(check func(source) []string) (findings []string) {
@@ -165,6 +213,7 @@ func TestTheCodeKeepsTheRules(t *testing.T) {
 	assert.Empty(t, each(checkInterfaces), "large interfaces")
 	assert.Empty(t, each(checkName), "names that say nothing")
 	assert.Empty(t, checkPackageComments(all), "packages without a comment")
+	assert.Empty(t, checkLeaks(all), "goroutines that nobody looks after")
 }
 
 func TestCodeThatBreaksARuleIsFound(t *testing.T) {
@@ -209,6 +258,11 @@ func TestCodeThatBreaksARuleIsFound(t *testing.T) {
 		"a comment that is not one": {one(checkPackageComments), "a/a.go", "// Package a is good.\n\npackage a", 1},
 		"a command's comment":       {one(checkPackageComments), "cmd/a/a.go", "// A does good.\npackage main", 0},
 		"a test without one":        {one(checkPackageComments), "a/a_test.go", "package a", 0},
+
+		"a goroutine in a test":            {one(checkLeaks), "a/a_test.go", `package a; func f() { go f() }`, 1},
+		"a goroutine of a group":           {one(checkLeaks), "a/a_test.go", `package a; func f() { group.Go(f) }`, 1},
+		"a goroutine that is looked after": {one(checkLeaks), "a/a_test.go", `package a; func f() { go f(); goleak.VerifyTestMain(m) }`, 0},
+		"a goroutine without any tests":    {one(checkLeaks), "a/a.go", `package a; func f() { go f() }`, 0},
 	} {
 		findings := c.check(parse(t, c.path, c.text))
 		assert.Len(t, findings, c.bad, "%s: %v", name, findings)
