@@ -249,6 +249,7 @@ func (w *walking) setAside(ctx context.Context, key string) error {
 
 // record keeps a look and wakes whoever waits for events.
 func (p *Poller) record(ctx context.Context, r push.Record) (push.Recorded, error) {
+	p.compareClocks(r.Page.ServerAhead)
 	recorded, err := p.keep(ctx, r)
 	if err != nil {
 		return recorded, err
@@ -260,6 +261,26 @@ func (p *Poller) record(ctx context.Context, r push.Record) (push.Recorded, erro
 		p.config.OnEvents()
 	}
 	return recorded, nil
+}
+
+// tolerance is how far Codat's clock may be from ours before it is told. Nothing
+// breaks by it; but one of the two is wrong, and people compare times.
+const tolerance = 2 * time.Second
+
+// compareClocks tells once that Codat's clock and ours differ for certain, and
+// once that they do not any more.
+func (p *Poller) compareClocks(ahead time.Duration) {
+	skewed := ahead.Abs() > tolerance
+	p.mu.Lock()
+	news := skewed != p.skewed
+	p.skewed = skewed
+	p.mu.Unlock()
+	switch {
+	case news && skewed:
+		p.config.Logger.Warn("Codat's clock and ours differ", "codat_ahead", ahead)
+	case news:
+		p.config.Logger.Info("Codat's clock and ours agree again")
+	}
 }
 
 // get asks for one operation and records what it shows.

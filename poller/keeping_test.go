@@ -1,7 +1,10 @@
 package poller
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,4 +67,16 @@ func TestACompanyThatWasTakenAwayIsNoTrouble(t *testing.T) {
 		ok, reason, _ := s.poller.Keeping()
 		assert.True(t, ok, reason)
 	})
+}
+
+func TestClocksThatDifferAreToldOnceAndOnceThatTheyAgreeAgain(t *testing.T) {
+	b := newBench(t, 10)
+	var log bytes.Buffer
+	b.poller.config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	for _, ahead := range []time.Duration{0, -2 * time.Second, 3 * time.Second, time.Minute, time.Second, 0} {
+		b.poller.compareClocks(ahead)
+	}
+	assert.Equal(t, 1, strings.Count(log.String(), `level=WARN msg="Codat's clock and ours differ" codat_ahead=3s`), log.String())
+	assert.Equal(t, 1, strings.Count(log.String(), "agree again"), log.String())
+	assert.Equal(t, 2, strings.Count(log.String(), "msg="), log.String())
 }
