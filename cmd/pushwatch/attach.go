@@ -35,6 +35,16 @@ func attach(ctx context.Context, c config.Config, log *slog.Logger) (s settings,
 	return s, detach, nil
 }
 
+// attachDatabase is attach for a command that asks the database alone: beside an
+// external one it needs no NATS, and no data directory.
+func attachDatabase(ctx context.Context, c config.Config, log *slog.Logger) (s settings, detach func(), err error) {
+	if !c.Postgres.External {
+		return attach(ctx, c, log)
+	}
+	s, err = resolve(c, &servers{}, log)
+	return s, func() {}, err
+}
+
 // attachRunning is attach as far as nothing needs to be started: beside is false
 // when the configuration wants embedded servers and no pushwatch runs them. The
 // address of each that runs is not empty.

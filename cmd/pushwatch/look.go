@@ -27,7 +27,7 @@ func withStore(ctx context.Context, flags config.Flags, fn func(settings, *store
 	if err != nil {
 		return err
 	}
-	s, detach, err := attach(ctx, c, log)
+	s, detach, err := attachDatabase(ctx, c, log)
 	if err != nil {
 		return err
 	}

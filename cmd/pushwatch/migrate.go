@@ -33,7 +33,7 @@ func migrate(cmd *cobra.Command, flags config.Flags, apply bool, form string) er
 	if err != nil {
 		return err
 	}
-	s, detach, err := attach(cmd.Context(), c, log)
+	s, detach, err := attachDatabase(cmd.Context(), c, log)
 	if err != nil {
 		return err
 	}

@@ -45,8 +45,9 @@ func newGuarded(t *testing.T) *guarded {
 	sql := blocksOf(t, securityPage, "sql")
 	require.Len(t, sql, 4, "roles, grants, pruning, readers")
 	g.types(t, g.superuser, sql[0].text)
+	// It needs no place for servers of its own.
 	migrated := exec.CommandContext(t.Context(), binary, "migrate", "up")
-	migrated.Env = []string{"HOME=/", "DATABASE_URL=" + g.database("pushwatch_owner")}
+	migrated.Env = []string{"HOME=/proc", "DATABASE_URL=" + g.database("pushwatch_owner")}
 	out, err := migrated.CombinedOutput()
 	require.NoError(t, err, string(out))
 	for range 2 { // "and again after each upgrade"
