@@ -170,14 +170,18 @@ func (o *outbox) Requeue(_ context.Context, lost []event.Lost, within time.Durat
 	return n, o.end("Requeue")
 }
 
-func (o *outbox) Reject(_ context.Context, p event.Pending, class, _ string) error {
+func (o *outbox) Reject(_ context.Context, p event.Pending, class, _ string) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := o.begin("Reject"); err != nil {
-		return err
+		return false, err
 	}
-	o.row(p.ID).rejected = class
-	return o.end("Reject")
+	r := o.row(p.ID)
+	if r.published {
+		return false, nil
+	}
+	r.rejected = class
+	return true, o.end("Reject")
 }
 
 func (o *outbox) row(id string) *row {

@@ -41,8 +41,9 @@ type Outbox interface {
 	// has left the stream by its age.
 	Requeue(ctx context.Context, lost []event.Lost, within time.Duration) (int, error)
 	// Reject sets an event that can never be published aside; later versions of
-	// its operation wait behind it.
-	Reject(ctx context.Context, p event.Pending, class, detail string) error
+	// its operation wait behind it. It returns false when the event does not wait any
+	// more, because something that was asked for earlier took effect late.
+	Reject(ctx context.Context, p event.Pending, class, detail string) (bool, error)
 }
 
 // Archive is what the database keeps of the events that are in the stream. The

@@ -137,7 +137,8 @@ func (b *batch) requeue(ctx context.Context, p *event.Pending, v verdict) int {
 func (b *batch) reject(ctx context.Context, p *event.Pending, class, detail string) {
 	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
 	defer cancel()
-	if err := b.outbox.Reject(ctx, *p, class, detail); err != nil {
+	waited, err := b.outbox.Reject(ctx, *p, class, detail)
+	if err != nil || !waited {
 		b.fail(err)
 		return
 	}

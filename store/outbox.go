@@ -229,19 +229,22 @@ func (o *Outbox) tokens() map[string]int64 {
 }
 
 // Reject sets aside an event that can never be published. It stays in the
-// outbox with its reason, and later versions of its operation wait behind it.
-func (o *Outbox) Reject(ctx context.Context, p event.Pending, class, detail string) error {
+// outbox with its reason, and later versions of its operation wait behind it. One
+// that does not wait any more, because it was published or its operation took over
+// another history, is left alone, and false returned.
+func (o *Outbox) Reject(ctx context.Context, p event.Pending, class, detail string) (waited bool, err error) {
 	const q = `
 update pushwatch.outbox set rejected_class = $4::text, rejected_detail = $5::text, rejected_at = pg_catalog.now()
-where company_id = $1::text and push_operation_key = $2::text and version = $3::bigint`
-	err := o.fenced(ctx, p.Bucket, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, q, p.CompanyID, p.Key, p.Version, class, detail)
+where company_id = $1::text and push_operation_key = $2::text and version = $3::bigint and event_id = $6::text`
+	err = o.fenced(ctx, p.Bucket, func(ctx context.Context, tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, q, p.CompanyID, p.Key, p.Version, class, detail, p.ID)
+		waited = tag.RowsAffected() == 1
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("reject event %s: %w", p.ID, err)
+		return false, fmt.Errorf("reject event %s: %w", p.ID, err)
 	}
-	return nil
+	return waited, nil
 }
 
 // fenced runs fn in a transaction under the lease of a bucket.

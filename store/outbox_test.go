@@ -83,6 +83,19 @@ func TestASentEventRecordedTwiceIsRecordedOnce(t *testing.T) {
 	assert.Empty(t, pending(r, o))
 }
 
+// A call that took effect late may have taken the event away.
+func TestAnEventThatDoesNotWaitAnyMoreIsNotSetAside(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	o := r.Outbox(r.leases)
+	p := pending(r, o)[0]
+	require.Equal(t, 1, send(r, o, 7, p))
+	waited, err := o.Reject(t.Context(), p, "foreign_instance", "")
+	require.NoError(t, err)
+	assert.False(t, waited)
+}
+
 func TestARelayThatLostItsLeaseMarksNothing(t *testing.T) {
 	r := newRig(t, store.Config{})
 	r.firstLook()
@@ -95,7 +108,8 @@ func TestARelayThatLostItsLeaseMarksNothing(t *testing.T) {
 	other.Want(store.RelayLeases())
 	require.NoError(t, other.Renew(t.Context()))
 	assert.Zero(t, send(r, o, 7, p))
-	require.ErrorIs(t, o.Reject(t.Context(), p, "x", "y"), store.ErrFenced)
+	_, err := o.Reject(t.Context(), p, "x", "y")
+	require.ErrorIs(t, err, store.ErrFenced)
 
 	assert.Len(t, pending(r, r.Outbox(other)), 1, "the new holder has it")
 }
@@ -137,7 +151,9 @@ func TestARejectedEventHoldsUpItsOwnOperationAlone(t *testing.T) {
 	o := r.Outbox(r.leases)
 	for _, p := range pending(r, o) {
 		if p.Key == "bad" {
-			require.NoError(t, o.Reject(t.Context(), p, "too_large", "300 KiB"))
+			waited, err := o.Reject(t.Context(), p, "too_large", "300 KiB")
+			require.NoError(t, err)
+			require.True(t, waited)
 		}
 	}
 	left := pending(r, o)

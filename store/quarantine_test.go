@@ -36,7 +36,9 @@ func (r *rig) reject(o *store.Outbox, key, class string) store.AsideID {
 	r.Helper()
 	for _, p := range pending(r, o) {
 		if p.Key == key {
-			require.NoError(r, o.Reject(r.Context(), p, class, "300 KiB"))
+			waited, err := o.Reject(r.Context(), p, class, "300 KiB")
+			require.NoError(r, err)
+			require.True(r, waited)
 		}
 	}
 	all := r.aside(store.AsideFilter{Key: key})

@@ -217,15 +217,18 @@ func (o *outbox) count(ctx context.Context, what string, effect func() (int, err
 	return n, err
 }
 
-func (o *outbox) Reject(ctx context.Context, p event.Pending, class, detail string) (err error) {
+func (o *outbox) Reject(ctx context.Context, p event.Pending, class, detail string) (waited bool, err error) {
 	held := o.owned()
 	lost := o.ask(ctx, toDatabase, "sets aside "+p.ID, func() string {
-		if err = o.data.reject(held, p, class); err == nil {
+		if waited, err = o.data.reject(held, p, class); waited {
 			o.world.complain("%s was set aside as %s: %s", o.world.named(p.ID), class, detail)
 		}
-		return o.world.tell(err, "%s", class)
+		return o.world.tell(err, "%s, %t", class, waited)
 	})
-	return cmp.Or(lost, err)
+	if err := cmp.Or(lost, err); err != nil {
+		return false, err
+	}
+	return waited, nil
 }
 
 func (o *outbox) Newest(ctx context.Context, within time.Duration, most int) ([]event.Kept, error) {

@@ -88,16 +88,16 @@ func (d *database) requeue(o owned, lost []event.Lost, within time.Duration) (n 
 	return n, err
 }
 
-func (d *database) reject(o owned, p event.Pending, class string) error {
+func (d *database) reject(o owned, p event.Pending, class string) (waited bool, err error) {
 	if err := d.fence(o[p.Bucket]); err != nil {
-		return err
+		return false, err
 	}
 	for _, r := range d.outbox {
 		if r.ID == p.ID {
-			r.rejected = class
+			r.rejected, waited = class, true
 		}
 	}
-	return nil
+	return waited, nil
 }
 
 // young reports whether an event was published within an age, 0 for any.
@@ -183,6 +183,9 @@ func (d *database) adopt(own owned, op event.Operation, epoch string, there []ev
 	}
 	before := there[len(there)-1].Event
 	o.versions = before.Version
+	if d.witness != nil { // versions go on behind it, whether there is anything to tell or not
+		d.witness.committed(d, before, time.Time{})
+	}
 	if len(rows) == 0 {
 		d.compare(o, before)
 		return true, nil

@@ -344,7 +344,10 @@ func (w *twins) reject(rt *rapid.T) {
 		return
 	}
 	one, p := w.one(rt), rapid.SampledFrom(waiting).Draw(rt, "event")
-	w.same(one.outbox.Reject(w.Context(), p, "class", "detail"), w.model.reject(one.owned(), p, "class"))
+	theirs, theirErr := one.outbox.Reject(w.Context(), p, "class", "detail")
+	ours, ourErr := w.model.reject(one.owned(), p, "class")
+	w.same(theirErr, ourErr)
+	require.Equal(w, ours, theirs)
 }
 
 func (w *twins) inherit(rt *rapid.T) {
