@@ -123,6 +123,10 @@ func lostStreams(t *trial) verdict {
 			require.NoError(t, s.Purge(t.Context()))
 		case 1:
 			require.NoError(t, js.DeleteStream(t.Context(), stream))
+			// What is published meanwhile is heard by the trial, and by no stream.
+			made := w.within(time.Minute, func() bool { _, err := js.Stream(t.Context(), stream); return err == nil })
+			v.demand(made, "the stream was not made again")
+			w.forget()
 		case 2:
 			require.NoError(t, js.DeleteStream(t.Context(), stream))
 			w.makeStream()

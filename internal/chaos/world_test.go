@@ -212,6 +212,13 @@ func (w *world) listen() {
 	require.NoError(w, nc.Flush())
 }
 
+// forget drops what was heard so far.
+func (w *world) forget() {
+	w.heard.mu.Lock()
+	defer w.heard.mu.Unlock()
+	w.heard.at = nil
+}
+
 // firstSince returns when the first event after a moment came, and whether one did.
 func (w *world) firstSince(moment time.Time) (time.Time, bool) {
 	w.heard.mu.Lock()
