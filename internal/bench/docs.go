@@ -1,0 +1,3 @@
+package main
+
+func (r *report) updateDocs(string) error { return nil }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// run starts the servers, measures, and reports.
+func run(ctx context.Context, o options, now func() time.Time, shown *shown) (_ *report, err error) {
+	shown.say("starting PostgreSQL and two NATS servers")
+	r, err := openRig(ctx, o, now)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.close(ctx)); shown.end() }()
+	some := picked(measurements(), o.pick)
+	if len(some) == 0 {
+		return nil, fmt.Errorf("-run %s matches none of %s", o.pick, names())
+	}
+	all := newReport(r, some)
+	// The first one warms up: its samples are checked and thrown away.
+	for repetition := range o.repetitions + 1 {
+		for i := range some {
+			m := some[(i+repetition)%len(some)] // never twice in the same order
+			shown.say(fmt.Sprintf("repetition %d of %d, %s", repetition, o.repetitions, m.name))
+			r.profiled = profiler{dir: o.profiles, name: m.name, repetition: repetition}
+			runtime.GC() // what the one before left is not this one's work
+			got, err := m.do(ctx, r)
+			if err != nil {
+				return nil, fmt.Errorf("%s, repetition %d: %w", m.name, repetition, err)
+			}
+			if repetition > 0 {
+				all.add(got)
+			}
+		}
+	}
+	all.compare()
+	return all, nil
+}
+
+// timed runs the part of a measurement that counts.
+func (r *rig) timed(part func() error) (time.Duration, error) {
+	stop, err := r.profiled.start()
+	if err != nil {
+		return 0, err
+	}
+	started := r.now()
+	err = part()
+	took := r.now().Sub(started)
+	return took, errors.Join(err, stop())
+}
+
+// profiler writes a CPU profile of each timed part; merge those of one name with
+// go tool pprof.
+type profiler struct {
+	dir        string // empty: no profiles
+	name       string
+	repetition int
+	part       int
+}
+
+func (p *profiler) start() (stop func() error, err error) {
+	p.part++
+	if p.dir == "" || p.repetition == 0 {
+		return func() error { return nil }, nil
+	}
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.Create(filepath.Join(p.dir, fmt.Sprintf("%s-part%d-rep%d.pprof", p.name, p.part, p.repetition)))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return file.Close() }, nil
+}
+
+// shown tells how far a run is: in one line that changes on a terminal, else in
+// lines.
+type shown struct {
+	out      io.Writer
+	terminal bool
+}
+
+func newShown(out io.Writer) *shown {
+	file, ok := out.(*os.File)
+	return &shown{out, ok && term.IsTerminal(int(file.Fd()))}
+}
+
+func (s *shown) say(what string) {
+	if s.terminal {
+		fmt.Fprintf(s.out, "\r\x1b[K%s", what)
+		return
+	}
+	fmt.Fprintln(s.out, what)
+}
+
+func (s *shown) end() {
+	if s.terminal {
+		fmt.Fprint(s.out, "\r\x1b[K")
+	}
+}
