@@ -44,6 +44,11 @@ chaos-nightly: postgres ## the whole fault matrix and its mutation checks, for h
 	$(GO) test -c -o bin/chaos.test ./internal/chaos
 	cd internal/chaos && ../../bin/chaos.test -test.timeout 24h -test.parallel 3 -form nightly -mutants all -table ../../bin/chaos.md $(CHAOS)
 
+.PHONY: bench
+bench: postgres ## measure pushwatch beside the limits of its servers, in some minutes (BENCH="-run relay -n 3"; BENCH=-help)
+	$(GO) build -trimpath -buildvcs=auto -o bin/bench ./internal/bench
+	bin/bench $(BENCH)
+
 .PHONY: lint
 lint: ## format, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

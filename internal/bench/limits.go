@@ -23,22 +23,22 @@ const (
 	ackTimeout    = 30 * time.Second
 )
 
-// measurePublish is the limit of the relay: messages of an event's size into a
-// stream made as pushwatch makes it, and as a second number the very events, with
-// headers and ids, without an expected sequence.
+// measurePublish is the limit of the relay: the messages that it publishes, with
+// their headers and ids, without an expected sequence, into a stream made as
+// pushwatch makes it. A second number is for their bodies alone.
 func measurePublish(ctx context.Context, r *rig) (samples, error) {
-	bare, err := r.publish(ctx, r.lazy, 2*r.events, bareMessage)
+	events, err := r.publish(ctx, r.lazy, 2*r.events, eventMessage)
 	if err != nil {
 		return nil, err
 	}
-	events, err := r.publish(ctx, r.lazy, 2*r.events, eventMessage)
-	return samples{"publish": bare, "publish-events": events}, err
+	bare, err := r.publish(ctx, r.lazy, 2*r.events, bareMessage)
+	return samples{"publish": events, "publish-bare": bare}, err
 }
 
 // measurePublishStrict is the same on a server that syncs before it acknowledges.
 func measurePublishStrict(ctx context.Context, r *rig) (samples, error) {
-	bare, err := r.publish(ctx, r.strict, r.few(), bareMessage)
-	return samples{"sync-publish": bare}, err
+	rate, err := r.publish(ctx, r.strict, r.few(), eventMessage)
+	return samples{"sync-publish": rate}, err
 }
 
 // few is the size of what an fsync for each event makes slow.
@@ -95,10 +95,17 @@ func subjectOf(prefix string, op push.Operation) string {
 	return event.Subjects(prefix, op.CompanyID, op.DataType, op.Key).Subject(event.Name(op.Status))
 }
 
+// bareMessage is an event's body under its subject, as a hand-written program
+// publishes it.
 func bareMessage(prefix string, op push.Operation) (*nats.Msg, error) {
-	return &nats.Msg{Subject: subjectOf(prefix, op), Data: bytes.Repeat([]byte("x"), eventSize)}, nil
+	m, err := eventMessage(prefix, op)
+	if err != nil {
+		return nil, err
+	}
+	return &nats.Msg{Subject: m.Subject, Data: m.Data}, nil
 }
 
+// eventMessage is an event as the relay publishes it, but for the expected sequence.
 func eventMessage(prefix string, op push.Operation) (*nats.Msg, error) {
 	e := event.New("00000000", op, 1)
 	e.ObservedAt, e.LastSeenPreviousAt, e.Source = event.Timestamp(op.CompletedOn), event.At(op.RequestedOn), push.FromList
@@ -113,9 +120,9 @@ func eventMessage(prefix string, op push.Operation) (*nats.Msg, error) {
 	return &nats.Msg{Subject: m.Subject, Header: header, Data: m.Data}, nil
 }
 
-// measureInsert is the limit of the record path: one row an operation, with its
-// whole record, 500 rows a statement and commit, into a table with the key's index
-// and one more.
+// measureInsert is the limit of the record path: one row an operation with all that
+// Codat tells of it, 500 rows a statement and commit, into a table with the key's
+// index and two more. Nothing is looked up, decided or announced.
 func measureInsert(ctx context.Context, r *rig) (_ samples, err error) {
 	name, err := r.clone(ctx, emptyDatabase)
 	if err != nil {
@@ -128,19 +135,20 @@ func measureInsert(ctx context.Context, r *rig) (_ samples, err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
 	const table = `
-create table seen (key uuid primary key, company_id text not null, status text not null, requested_at timestamptz not null, body text not null);
-create index on seen (company_id, requested_at)`
+create table seen (
+    key uuid primary key, company_id text not null, connection_id text not null, data_type text, status text not null,
+    status_code bigint, error_message text, validation jsonb, changes jsonb, requested_at timestamptz not null,
+    completed_at timestamptz, timeout_minutes bigint, seen_at timestamptz not null
+);
+create index on seen (company_id, requested_at);
+create index on seen (company_id, status)`
 	if _, err := conn.Exec(ctx, table); err != nil {
 		return nil, err
 	}
 	batches := insertBatches(history{salt: name, size: 2 * r.events, newest: r.now()})
 	took, err := r.timed(func() error {
-		const q = `
-insert into seen (key, company_id, status, requested_at, body)
-select key, company_id, status, requested_at, body
-from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[]) as s(key, company_id, status, requested_at, body)`
-		for _, b := range batches {
-			if _, err := conn.Exec(ctx, q, b.keys, b.companies, b.statuses, b.requested, b.bodies); err != nil {
+		for i := range batches {
+			if err := batches[i].insert(ctx, conn); err != nil {
 				return err
 			}
 		}
@@ -161,8 +169,26 @@ from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[]) a
 
 // insertBatch is the columns of a statement.
 type insertBatch struct {
-	keys, companies, statuses, bodies []string
-	requested                         []time.Time
+	keys, companies, connections, types, statuses []string
+	codes, timeouts                               []int64
+	validations, changes                          []string
+	messages                                      []*string
+	requested, completed                          []time.Time
+}
+
+func (b *insertBatch) insert(ctx context.Context, conn *pgx.Conn) error {
+	const q = `
+insert into seen (key, company_id, connection_id, data_type, status, status_code, error_message, validation, changes,
+    requested_at, completed_at, timeout_minutes, seen_at)
+select key, company_id, connection_id, data_type, status, status_code, error_message, validation, changes,
+    requested_at, completed_at, timeout_minutes, clock_timestamp()
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::jsonb[], $9::jsonb[],
+    $10::timestamptz[], $11::timestamptz[], $12::bigint[])
+    as s(key, company_id, connection_id, data_type, status, status_code, error_message, validation, changes,
+    requested_at, completed_at, timeout_minutes)`
+	_, err := conn.Exec(ctx, q, b.keys, b.companies, b.connections, b.types, b.statuses, b.codes, b.messages, b.validations, b.changes,
+		b.requested, b.completed, b.timeouts)
+	return err
 }
 
 func insertBatches(h history) []insertBatch {
@@ -172,11 +198,20 @@ func insertBatches(h history) []insertBatch {
 			batches = append(batches, insertBatch{})
 		}
 		op := h.operation(i, false)
-		body := make([]byte, eventSize)
-		copy(body, bytes.Repeat([]byte(op.Key), eventSize/len(op.Key)+1))
+		changes, err := json.Marshal(op.Changes)
+		if err != nil {
+			panic(err) // strings
+		}
+		validation, err := json.Marshal(op.Validation)
+		if err != nil {
+			panic(err) // strings
+		}
 		b := &batches[len(batches)-1]
-		b.keys, b.companies, b.statuses = append(b.keys, op.Key), append(b.companies, op.CompanyID), append(b.statuses, string(op.Status))
-		b.requested, b.bodies = append(b.requested, op.RequestedOn), append(b.bodies, string(body))
+		b.keys, b.companies, b.connections = append(b.keys, op.Key), append(b.companies, op.CompanyID), append(b.connections, op.ConnectionID)
+		b.types, b.statuses = append(b.types, op.DataType), append(b.statuses, string(op.Status))
+		b.codes, b.timeouts = append(b.codes, int64(*op.StatusCode)), append(b.timeouts, int64(*op.TimeoutInMinutes))
+		b.messages, b.validations, b.changes = append(b.messages, nil), append(b.validations, string(validation)), append(b.changes, string(changes))
+		b.requested, b.completed = append(b.requested, op.RequestedOn), append(b.completed, op.CompletedOn)
 	}
 	return batches
 }
@@ -245,7 +280,8 @@ func measurePeer(ctx context.Context, r *rig) (_ samples, err error) {
 
 func fillPeer(ctx context.Context, conn *pgx.Conn, prefix string, h history) error {
 	const table = `
-create table peer (id bigint generated always as identity primary key, subject text not null, payload bytea not null, published_at timestamptz);
+create table peer (id bigint generated always as identity primary key, subject text not null, payload bytea not null,
+    published_at timestamptz);
 create index on peer (id) where published_at is null`
 	if _, err := conn.Exec(ctx, table); err != nil {
 		return err

@@ -41,8 +41,9 @@ type relayOrders struct {
 
 // peak is the most memory that the process had.
 type peak struct {
-	Heap     uint64 // bytes of objects, sampled
-	Resident uint64 // bytes, as the kernel kept it; 0 where it does not tell
+	Heap     uint64  // bytes of objects, sampled
+	Resident uint64  // bytes, as the kernel kept it; 0 where it does not tell
+	Seconds  float64 // that the events took
 }
 
 // measureMemory relays 10,000 events of 10,000 that wait and of 100,000, each in a
@@ -59,7 +60,8 @@ func measureMemory(ctx context.Context, r *rig) (samples, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := samples{"heap-few": mebibytes(few.Heap), "heap-many": mebibytes(many.Heap)}
+	result := samples{"heap-few": mebibytes(few.Heap), "heap-many": mebibytes(many.Heap),
+		"relay-few": float64(r.waiting) / few.Seconds, "relay-many": float64(r.waiting) / many.Seconds}
 	if few.Resident > 0 && many.Resident > 0 {
 		result["rss-few"], result["rss-many"] = mebibytes(few.Resident), mebibytes(many.Resident)
 	}
@@ -143,11 +145,14 @@ func relayAlone(in io.Reader, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.close(ctx)) }()
 	var p peak
+	now := time.Now
 	watching := begin(ctx, p.watch)
+	started := now()
 	err = errors.Join(w.drain(ctx, o.Events), watching.stop())
 	if err != nil {
 		return err
 	}
+	p.Seconds = now().Sub(started).Seconds()
 	if p.Resident, err = peakResident(); err != nil {
 		return err
 	}

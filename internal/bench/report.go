@@ -51,10 +51,10 @@ type spread struct {
 
 // compared is a comparison of a run.
 type compared struct {
-	Name   string `json:"name"`
-	Title  string `json:"title"`
-	Of     string `json:"of"`
-	To     string `json:"to,omitempty"`
+	Name   string  `json:"name"`
+	Title  string  `json:"title"`
+	Of     string  `json:"of"`
+	To     string  `json:"to,omitempty"`
 	spread         // of the ratios, each inside one repetition
 	Target *target `json:"target,omitempty"`
 }

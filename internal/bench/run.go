@@ -31,13 +31,15 @@ func run(ctx context.Context, o options, now func() time.Time, shown *shown) (_ 
 	for repetition := range o.repetitions + 1 {
 		for i := range some {
 			m := some[(i+repetition)%len(some)] // never twice in the same order
-			shown.say(fmt.Sprintf("repetition %d of %d, %s", repetition, o.repetitions, m.name))
+			shown.say(fmt.Sprintf("%s, repetition %d of %d", m.name, repetition, o.repetitions))
 			r.profiled = profiler{dir: o.profiles, name: m.name, repetition: repetition}
 			runtime.GC() // what the one before left is not this one's work
+			began := now()
 			got, err := m.do(ctx, r)
 			if err != nil {
 				return nil, fmt.Errorf("%s, repetition %d: %w", m.name, repetition, err)
 			}
+			shown.took(now().Sub(began))
 			if repetition > 0 {
 				all.add(got)
 			}
@@ -104,6 +106,13 @@ func (s *shown) say(what string) {
 		return
 	}
 	fmt.Fprintln(s.out, what)
+}
+
+// took tells how long what was said last took, preparation and checks too.
+func (s *shown) took(d time.Duration) {
+	if !s.terminal {
+		fmt.Fprintf(s.out, "    %.1f s\n", d.Seconds())
+	}
 }
 
 func (s *shown) end() {

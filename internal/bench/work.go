@@ -11,10 +11,6 @@ import (
 	"github.com/pushwatch/pushwatch/push"
 )
 
-// eventSize is the size of a message's body where limits are measured: that of an
-// ordinary event of pushwatch's.
-const eventSize = 629
-
 const (
 	connectionID = "2e2eb431-c1fa-4dc9-93fa-d29781c12bcd"
 	operationGap = time.Second // between the requests of two operations
@@ -48,7 +44,8 @@ func (h history) operation(i int, pending bool) push.Operation {
 	requested := push.Time(h.newest.Add(-time.Duration(i) * operationGap))
 	timeout := 1440
 	op := push.Operation{CompanyID: companyID, Key: h.key(i), ConnectionID: connectionID, DataType: "invoices",
-		Status: push.Pending, RequestedOn: requested, TimeoutInMinutes: &timeout}
+		Status: push.Pending, RequestedOn: requested, TimeoutInMinutes: &timeout,
+		Validation: &push.Validation{Errors: []push.ValidationItem{}, Warnings: []push.ValidationItem{}}}
 	code := 202
 	if !pending {
 		code = 200
@@ -72,19 +69,19 @@ func (h history) operations(after bool) []push.Operation {
 
 // wire is an operation as Codat spells it.
 type wire struct {
-	Changes           []wireChange    `json:"changes"`
-	DataType          string          `json:"dataType"`
-	CompanyID         string          `json:"companyId"`
-	PushOperationKey  string          `json:"pushOperationKey"`
-	DataConnectionKey string          `json:"dataConnectionKey"`
-	RequestedOnUTC    string          `json:"requestedOnUtc"`
-	CompletedOnUTC    *string         `json:"completedOnUtc"`
-	TimeoutInMinutes  *int            `json:"timeoutInMinutes"`
-	TimeoutInSeconds  *int            `json:"timeoutInSeconds"`
-	Status            string          `json:"status"`
-	ErrorMessage      *string         `json:"errorMessage"`
-	Validation        json.RawMessage `json:"validation"`
-	StatusCode        int             `json:"statusCode"`
+	Changes           []wireChange     `json:"changes"`
+	DataType          string           `json:"dataType"`
+	CompanyID         string           `json:"companyId"`
+	PushOperationKey  string           `json:"pushOperationKey"`
+	DataConnectionKey string           `json:"dataConnectionKey"`
+	RequestedOnUTC    string           `json:"requestedOnUtc"`
+	CompletedOnUTC    *string          `json:"completedOnUtc"`
+	TimeoutInMinutes  *int             `json:"timeoutInMinutes"`
+	TimeoutInSeconds  *int             `json:"timeoutInSeconds"`
+	Status            string           `json:"status"`
+	ErrorMessage      *string          `json:"errorMessage"`
+	Validation        *push.Validation `json:"validation"`
+	StatusCode        int              `json:"statusCode"`
 }
 
 type wireChange struct {
@@ -104,7 +101,7 @@ const wireTime = "2006-01-02T15:04:05.0000000Z"
 func spell(op push.Operation) wire {
 	w := wire{DataType: op.DataType, CompanyID: op.CompanyID, PushOperationKey: op.Key, DataConnectionKey: op.ConnectionID,
 		RequestedOnUTC: op.RequestedOn.Format(wireTime), TimeoutInMinutes: op.TimeoutInMinutes, Status: string(op.Status),
-		StatusCode: *op.StatusCode, Changes: []wireChange{}, Validation: json.RawMessage(`{"errors":[],"warnings":[]}`)}
+		StatusCode: *op.StatusCode, Changes: []wireChange{}, Validation: op.Validation}
 	seconds := *op.TimeoutInMinutes * 60
 	w.TimeoutInSeconds = &seconds
 	if !op.CompletedOn.IsZero() {
@@ -142,7 +139,9 @@ func render(operations []push.Operation, size int) [][]byte {
 	total := len(operations)
 	for chunk := range slices.Chunk(operations, size) {
 		number := len(bodies) + 1
-		link := func(n int) wireLink { return wireLink{fmt.Sprintf("/companies/%s/push?page=%d&pageSize=%d", companyID, n, size)} }
+		link := func(n int) wireLink {
+			return wireLink{fmt.Sprintf("/companies/%s/push?page=%d&pageSize=%d", companyID, n, size)}
+		}
 		page := wirePage{PageNumber: number, PageSize: size, TotalResults: total,
 			Links: wireLinks{Current: link(number), Self: wireLink{"/companies/" + companyID + "/push"}}}
 		if number*size < total {
