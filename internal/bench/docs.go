@@ -63,5 +63,9 @@ func (r *report) markdown() string {
 	for _, m := range r.Measurements {
 		fmt.Fprintf(&b, "| %s | %s | %s to %s | %s |\n", m.Title, number(m.Median), number(m.Min), number(m.Max), m.Unit)
 	}
+	b.WriteString("\n| cores at work meanwhile | pushwatch | PostgreSQL | NATS |\n|---|---|---|---|\n")
+	for _, c := range r.Busy {
+		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f |\n", c.Title, c.Pushwatch, c.PostgreSQL, c.NATS)
+	}
 	return b.String()
 }

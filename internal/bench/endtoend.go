@@ -137,8 +137,8 @@ func measureEndToEnd(ctx context.Context, r *rig) (_ samples, err error) {
 	defer func() { err = errors.Join(err, relaying.stop()) }()
 	a.bodies.Store(&after)
 
-	sweep := func(events int) (time.Duration, error) {
-		return r.timed(func() error {
+	sweep := func(name string, events int) (time.Duration, error) {
+		return r.timed(name, func() error {
 			result, err := p.Sweep(ctx)
 			if err == nil && (result.Companies != 1 || result.Events != events) {
 				err = fmt.Errorf("a sweep of %d companies brought %d events, should be %d", result.Companies, result.Events, events)
@@ -146,11 +146,11 @@ func measureEndToEnd(ctx context.Context, r *rig) (_ samples, err error) {
 			return errors.Join(err, w.until(ctx, h.changed()))
 		})
 	}
-	changed, err := sweep(h.changed())
+	changed, err := sweep("sweep-changed", h.changed())
 	if err != nil {
 		return nil, err
 	}
-	same, err := sweep(0)
+	same, err := sweep("sweep-same", 0)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 func measureIdle(ctx context.Context, r *rig) (samples, error) {
 	result := samples{}
 	for prefix, b := range map[string]*broker{"": r.lazy, "sync-": r.strict} {
-		took, err := r.wakeUps(ctx, b)
+		took, err := r.wakeUps(ctx, prefix+"wake-p50", b)
 		if err != nil {
 			return nil, err
 		}
@@ -34,7 +34,7 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-func (r *rig) wakeUps(ctx context.Context, b *broker) (took []time.Duration, err error) {
+func (r *rig) wakeUps(ctx context.Context, name string, b *broker) (took []time.Duration, err error) {
 	w, err := r.world(ctx, emptyDatabase, b)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (r *rig) wakeUps(ctx context.Context, b *broker) (took []time.Duration, err
 	relaying := begin(ctx, w.relay.Run)
 	defer func() { err = errors.Join(err, relaying.stop()) }()
 	h := history{salt: "idle", size: r.idle, newest: w.store.Now()}
-	_, err = r.timed(func() error {
+	_, err = r.timed(name, func() error {
 		for i := range h.size {
 			d, err := w.wakeUp(ctx, r.now, h.operation(i, false), received)
 			if err != nil {

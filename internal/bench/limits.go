@@ -27,25 +27,28 @@ const (
 // their headers and ids, without an expected sequence, into a stream made as
 // pushwatch makes it. A second number is for their bodies alone.
 func measurePublish(ctx context.Context, r *rig) (samples, error) {
-	events, err := r.publish(ctx, r.lazy, 2*r.events, eventMessage)
+	events, err := r.publish(ctx, "publish", r.lazy, 2*r.events, eventMessage)
 	if err != nil {
 		return nil, err
 	}
-	bare, err := r.publish(ctx, r.lazy, 2*r.events, bareMessage)
+	bare, err := r.publish(ctx, "publish-bare", r.lazy, 2*r.events, bareMessage)
 	return samples{"publish": events, "publish-bare": bare}, err
 }
 
 // measurePublishStrict is the same on a server that syncs before it acknowledges.
 func measurePublishStrict(ctx context.Context, r *rig) (samples, error) {
-	rate, err := r.publish(ctx, r.strict, r.few(), eventMessage)
+	rate, err := r.publish(ctx, "sync-publish", r.strict, r.few(), eventMessage)
 	return samples{"sync-publish": rate}, err
 }
 
 // few is the size of what an fsync for each event makes slow.
 func (r *rig) few() int { return max(10, r.events/8) }
 
+// messageOf makes the message of an operation.
+type messageOf func(prefix string, op push.Operation) (*nats.Msg, error)
+
 // publish returns the events a second of PublishMsgAsync.
-func (r *rig) publish(ctx context.Context, b *broker, n int, message func(prefix string, op push.Operation) (*nats.Msg, error)) (rate float64, err error) {
+func (r *rig) publish(ctx context.Context, name string, b *broker, n int, message messageOf) (rate float64, err error) {
 	w, err := r.world(ctx, emptyDatabase, b)
 	if err != nil {
 		return 0, err
@@ -67,7 +70,7 @@ func (r *rig) publish(ctx context.Context, b *broker, n int, message func(prefix
 	if err != nil {
 		return 0, err
 	}
-	took, err := r.timed(func() error {
+	took, err := r.timed(name, func() error {
 		for _, m := range messages {
 			if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(ackTimeout)); err != nil {
 				return err
@@ -146,7 +149,7 @@ create index on seen (company_id, status)`
 		return nil, err
 	}
 	batches := insertBatches(history{salt: name, size: 2 * r.events, newest: r.now()})
-	took, err := r.timed(func() error {
+	took, err := r.timed("insert", func() error {
 		for i := range batches {
 			if err := batches[i].insert(ctx, conn); err != nil {
 				return err
@@ -170,9 +173,10 @@ create index on seen (company_id, status)`
 // insertBatch is the columns of a statement.
 type insertBatch struct {
 	keys, companies, connections, types, statuses []string
-	codes, timeouts                               []int64
-	validations, changes                          []string
-	messages                                      []*string
+	codes                                         []int64
+	timeouts                                      []*int64
+	changes                                       []string
+	messages, validations                         []*string
 	requested, completed                          []time.Time
 }
 
@@ -202,15 +206,11 @@ func insertBatches(h history) []insertBatch {
 		if err != nil {
 			panic(err) // strings
 		}
-		validation, err := json.Marshal(op.Validation)
-		if err != nil {
-			panic(err) // strings
-		}
 		b := &batches[len(batches)-1]
 		b.keys, b.companies, b.connections = append(b.keys, op.Key), append(b.companies, op.CompanyID), append(b.connections, op.ConnectionID)
 		b.types, b.statuses = append(b.types, op.DataType), append(b.statuses, string(op.Status))
-		b.codes, b.timeouts = append(b.codes, int64(*op.StatusCode)), append(b.timeouts, int64(*op.TimeoutInMinutes))
-		b.messages, b.validations, b.changes = append(b.messages, nil), append(b.validations, string(validation)), append(b.changes, string(changes))
+		b.codes, b.timeouts = append(b.codes, int64(*op.StatusCode)), append(b.timeouts, nil)
+		b.messages, b.validations, b.changes = append(b.messages, nil), append(b.validations, nil), append(b.changes, string(changes))
 		b.requested, b.completed = append(b.requested, op.RequestedOn), append(b.completed, op.CompletedOn)
 	}
 	return batches
@@ -222,7 +222,7 @@ func measureDecode(_ context.Context, r *rig) (samples, error) {
 	h := history{salt: "decode", size: 2 * r.events, newest: r.now()}
 	bodies := render(h.operations(true), recordPage)
 	n := 0
-	took, err := r.timed(func() error {
+	took, err := r.timed("decode", func() error {
 		for _, body := range bodies {
 			var page wirePage
 			if err := json.Unmarshal(body, &page); err != nil {
@@ -260,7 +260,7 @@ func measurePeer(ctx context.Context, r *rig) (_ samples, err error) {
 		return nil, err
 	}
 	n := 0
-	took, err := r.timed(func() error {
+	took, err := r.timed("sync-peer", func() error {
 		for {
 			sent, err := relayPeer(ctx, conn, js)
 			if err != nil || sent == 0 {

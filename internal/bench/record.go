@@ -36,7 +36,7 @@ func measureRecord(ctx context.Context, r *rig) (_ samples, err error) {
 		{"record-same", after, sameWalks, 0},
 	} {
 		events := 0
-		took, err := r.timed(func() error {
+		took, err := r.timed(step.name, func() error {
 			for range step.walks {
 				n, err := w.sweep(ctx, step.operations, recordPage)
 				events += n

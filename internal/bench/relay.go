@@ -15,19 +15,19 @@ import (
 // measureRelayFirst publishes the first events of operations that nobody has
 // heard of, into an empty stream.
 func measureRelayFirst(ctx context.Context, r *rig) (samples, error) {
-	rate, err := r.relayNew(ctx, r.lazy, r.events)
+	rate, err := r.relayNew(ctx, "relay-first", r.lazy, r.events)
 	return samples{"relay-first": rate}, err
 }
 
 // measureRelayStrict is the same on a server that syncs before it acknowledges.
 func measureRelayStrict(ctx context.Context, r *rig) (samples, error) {
-	rate, err := r.relayNew(ctx, r.strict, r.events/2)
+	rate, err := r.relayNew(ctx, "sync-relay", r.strict, r.events/2)
 	return samples{"sync-relay": rate}, err
 }
 
 // relayNew returns the events a second of a relay that finds n first events
 // waiting when it starts, until the last one is recorded as published.
-func (r *rig) relayNew(ctx context.Context, b *broker, n int) (rate float64, err error) {
+func (r *rig) relayNew(ctx context.Context, name string, b *broker, n int) (rate float64, err error) {
 	w, err := r.world(ctx, emptyDatabase, b)
 	if err != nil {
 		return 0, err
@@ -40,7 +40,7 @@ func (r *rig) relayNew(ctx context.Context, b *broker, n int) (rate float64, err
 	if err := r.analyze(ctx, w); err != nil {
 		return 0, err
 	}
-	took, err := r.timed(func() error { return w.drain(ctx, n) })
+	took, err := r.timed(name, func() error { return w.drain(ctx, n) })
 	if err != nil {
 		return 0, err
 	}
@@ -164,7 +164,7 @@ func measureRelayLater(ctx context.Context, r *rig) (samples, error) {
 	if _, err := p.sweep(ctx, changed, recordPage); err != nil {
 		return nil, err
 	}
-	took, err := r.timed(func() error { return p.drain(ctx, r.events) })
+	took, err := r.timed("relay-later", func() error { return p.drain(ctx, r.events) })
 	if err != nil {
 		return nil, err
 	}

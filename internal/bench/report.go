@@ -31,6 +31,15 @@ type report struct {
 
 	Measurements []measured `json:"measurements"`
 	Ratios       []compared `json:"ratios"`
+	Busy         []busy     `json:"busy,omitempty"` // where the system tells it
+}
+
+// busy is how many cores were at work during a timed part: the median of each
+// server's over the repetitions.
+type busy struct {
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	cores
 }
 
 // measured is one series of a run.
@@ -183,6 +192,29 @@ func judged(c comparison, median float64) *target {
 	return t
 }
 
+// tellBusy takes in for whom processors were at work.
+func (r *report) tellBusy(all map[string][]cores) {
+	for _, m := range r.Measurements {
+		during := all[m.Name]
+		if len(during) == 0 {
+			continue
+		}
+		middle := func(of func(cores) float64) float64 {
+			var s spread
+			for _, c := range during {
+				s.Samples = append(s.Samples, of(c))
+			}
+			s.summarise()
+			return s.Median
+		}
+		r.Busy = append(r.Busy, busy{m.Name, m.Title, cores{
+			Pushwatch:  middle(func(c cores) float64 { return c.Pushwatch }),
+			PostgreSQL: middle(func(c cores) float64 { return c.PostgreSQL }),
+			NATS:       middle(func(c cores) float64 { return c.NATS }),
+		}})
+	}
+}
+
 func (r *report) writeJSON(out io.Writer) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
@@ -213,6 +245,11 @@ func (r *report) writeTable(out io.Writer) error {
 	fmt.Fprintln(w, "ratio, or value\tmedian\tmin\tmax\ttarget")
 	for _, c := range r.Ratios {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.Title, number(c.Median), number(c.Min), number(c.Max), strings.TrimSpace(c.wanted()+" "+c.verdict()))
+	}
+	fmt.Fprintln(w, "\t\t\t\t")
+	fmt.Fprintln(w, "cores at work\tpushwatch\tPostgreSQL\tNATS\t")
+	for _, b := range r.Busy {
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t%.2f\t\n", b.Title, b.Pushwatch, b.PostgreSQL, b.NATS)
 	}
 	return w.Flush()
 }

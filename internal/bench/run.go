@@ -32,7 +32,7 @@ func run(ctx context.Context, o options, now func() time.Time, shown *shown) (_ 
 		for i := range some {
 			m := some[(i+repetition)%len(some)] // never twice in the same order
 			shown.say(fmt.Sprintf("%s, repetition %d of %d", m.name, repetition, o.repetitions))
-			r.profiled = profiler{dir: o.profiles, name: m.name, repetition: repetition}
+			r.repetition = repetition
 			runtime.GC() // what the one before left is not this one's work
 			began := now()
 			got, err := m.do(ctx, r)
@@ -46,39 +46,37 @@ func run(ctx context.Context, o options, now func() time.Time, shown *shown) (_ 
 		}
 	}
 	all.compare()
+	all.tellBusy(r.busy)
 	return all, nil
 }
 
-// timed runs the part of a measurement that counts.
-func (r *rig) timed(part func() error) (time.Duration, error) {
-	stop, err := r.profiled.start()
+// timed runs the part of a measurement that counts, and notes for whom processors
+// were at work meanwhile. Name is that of the series that it is for.
+func (r *rig) timed(name string, part func() error) (time.Duration, error) {
+	stop, err := r.profile(name)
 	if err != nil {
 		return 0, err
 	}
+	before, told := r.spent()
 	started := r.now()
 	err = part()
 	took := r.now().Sub(started)
+	if after, ok := r.spent(); ok && told && r.repetition > 0 {
+		r.busy[name] = append(r.busy[name], after.since(before, took))
+	}
 	return took, errors.Join(err, stop())
 }
 
-// profiler writes a CPU profile of each timed part; merge those of one name with
-// go tool pprof.
-type profiler struct {
-	dir        string // empty: no profiles
-	name       string
-	repetition int
-	part       int
-}
-
-func (p *profiler) start() (stop func() error, err error) {
-	p.part++
-	if p.dir == "" || p.repetition == 0 {
+// profile begins a CPU profile of a timed part, if profiles are asked for. Those
+// of one name are merged by go tool pprof.
+func (r *rig) profile(name string) (stop func() error, err error) {
+	if r.profiles == "" || r.repetition == 0 {
 		return func() error { return nil }, nil
 	}
-	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+	if err := os.MkdirAll(r.profiles, 0o755); err != nil {
 		return nil, err
 	}
-	file, err := os.Create(filepath.Join(p.dir, fmt.Sprintf("%s-part%d-rep%d.pprof", p.name, p.part, p.repetition)))
+	file, err := os.Create(filepath.Join(r.profiles, fmt.Sprintf("%s-%d.pprof", name, r.repetition)))
 	if err != nil {
 		return nil, err
 	}

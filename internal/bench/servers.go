@@ -27,9 +27,11 @@ type rig struct {
 	lazy     *broker // syncs every two minutes, as a NATS server does by itself
 	strict   *broker // syncs before it acknowledges: the daemon's own server
 
-	version   string // of PostgreSQL
-	made      int    // databases and streams
-	profiled  profiler
+	version    string             // of PostgreSQL
+	made       int                // databases and streams
+	repetition int                // 0: warming up
+	busy       map[string][]cores // of timed parts
+
 	relayed   *population // for later events, nil before it is needed
 	remembers *memories   // events that wait, likewise
 	history   string      // database of a company with a history, likewise; see endtoend.go
@@ -42,7 +44,7 @@ const (
 
 // openRig starts the servers. Close must be called.
 func openRig(ctx context.Context, o options, now func() time.Time) (r *rig, err error) {
-	r = &rig{options: o, now: now}
+	r = &rig{options: o, now: now, busy: map[string][]cores{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close(ctx))

@@ -48,7 +48,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 	}
 	assertDocs(t, docs)
 
-	written, err := filepath.Glob(filepath.Join(profiles, "relay-first-part1-rep1.pprof"))
+	written, err := filepath.Glob(filepath.Join(profiles, "relay-first-1.pprof"))
 	require.NoError(t, err)
 	assert.Len(t, written, 1)
 }

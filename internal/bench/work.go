@@ -39,18 +39,17 @@ func (h history) changed() int { return (h.size + changedShare - 1) / changedSha
 // pending tells the status of the operation i before or after the changes.
 func (h history) pending(i int, after bool) bool { return !after && h.changes(i) }
 
-// operation returns an operation as pushwatch reads it.
+// operation returns an operation as pushwatch reads it: an ordinary invoice, of the
+// size that the simulated Codat's have on average.
 func (h history) operation(i int, pending bool) push.Operation {
 	requested := push.Time(h.newest.Add(-time.Duration(i) * operationGap))
-	timeout := 1440
 	op := push.Operation{CompanyID: companyID, Key: h.key(i), ConnectionID: connectionID, DataType: "invoices",
-		Status: push.Pending, RequestedOn: requested, TimeoutInMinutes: &timeout,
-		Validation: &push.Validation{Errors: []push.ValidationItem{}, Warnings: []push.ValidationItem{}}}
+		Status: push.Pending, RequestedOn: requested}
 	code := 202
 	if !pending {
 		code = 200
 		created, kind := "Created", "invoices"
-		id := fmt.Sprintf("%d", 1000000+i)
+		id := history{salt: h.salt + "/record"}.key(i)
 		op.Status, op.CompletedOn = push.Success, requested.Add(operationGap)
 		op.Changes = []push.Change{{Type: &created, RecordRef: &push.RecordRef{ID: &id, DataType: &kind}}}
 	}
@@ -100,10 +99,8 @@ const wireTime = "2006-01-02T15:04:05.0000000Z"
 // spell returns an operation as Codat does.
 func spell(op push.Operation) wire {
 	w := wire{DataType: op.DataType, CompanyID: op.CompanyID, PushOperationKey: op.Key, DataConnectionKey: op.ConnectionID,
-		RequestedOnUTC: op.RequestedOn.Format(wireTime), TimeoutInMinutes: op.TimeoutInMinutes, Status: string(op.Status),
-		StatusCode: *op.StatusCode, Changes: []wireChange{}, Validation: op.Validation}
-	seconds := *op.TimeoutInMinutes * 60
-	w.TimeoutInSeconds = &seconds
+		RequestedOnUTC: op.RequestedOn.Format(wireTime), Status: string(op.Status),
+		StatusCode: *op.StatusCode, Changes: []wireChange{}}
 	if !op.CompletedOn.IsZero() {
 		completed := op.CompletedOn.Format(wireTime)
 		w.CompletedOnUTC = &completed
