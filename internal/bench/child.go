@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"time"
 
@@ -32,6 +33,8 @@ const (
 // child does a task and returns the exit code.
 func child(task string) int {
 	tasks := map[string]func(in io.Reader, out io.Writer) error{serveLazily: serveLazy, serveStrictly: serveStrict, relayOnce: relayAlone}
+	// A Ctrl-C goes to every process of the terminal. Ours end when their input does.
+	signal.Ignore(os.Interrupt)
 	do, ok := tasks[task]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "bench: %s=%q: no such task\n", childTask, task)

@@ -86,7 +86,6 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.IntVar(&o.repetitions, "n", 5, "`repetitions`, beside one to warm up")
 	flags.IntVar(&o.events, "events", 20000, "size: `events` of a relay measurement, the others in proportion")
 	flags.IntVar(&o.subjects, "subjects", 300000, "`subjects` in the stream among which later events are published")
-	flags.IntVar(&o.waiting, "waiting", 10000, "`events` that wait while memory is measured, and ten times as many")
 	flags.IntVar(&o.idle, "idle", 300, "`events` of a wake-up measurement")
 	flags.BoolVar(&short, "short", false, "everything once and tiny, as a smoke test: its numbers mean nothing")
 	flags.StringVar(&o.profiles, "cpuprofile", "", "write a CPU profile of each measurement's timed part into this `directory`")
@@ -95,6 +94,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
+	o.waiting = 10000
 	if short {
 		o.repetitions, o.events, o.subjects, o.waiting, o.idle = 1, 200, 1000, 100, 5
 	}
@@ -107,8 +107,8 @@ func parse(args []string, usage io.Writer) (options, error) {
 		return o, fmt.Errorf("%q: only flags are taken", flags.Arg(0))
 	case o.format != "table" && o.format != "json":
 		return o, fmt.Errorf("-o %s: allowed are table and json", o.format)
-	case min(o.repetitions, o.waiting, o.idle) < 1:
-		return o, errors.New("-n, -waiting and -idle: 1 or more are needed")
+	case min(o.repetitions, o.idle) < 1:
+		return o, errors.New("-n and -idle: 1 or more are needed")
 	case o.events < 100:
 		return o, fmt.Errorf("-events %d: 100 or more are needed", o.events)
 	case o.subjects < (o.repetitions+1)*o.events:

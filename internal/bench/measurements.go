@@ -40,7 +40,10 @@ func measurements() []measurement {
 		{"limit-insert", []series{{"insert", "limit: insert from unnest, 500 rows a statement", rowRate}}, measureInsert},
 		{"limit-decode", []series{{"decode", "limit: encoding/json of whole operations", operationRate}}, measureDecode},
 		{"limit-sync", []series{{"sync-publish", "limit under SyncAlways: PublishMsgAsync, window 4096", eventRate}}, measurePublishStrict},
-		{"peer-sync", []series{{"sync-peer", "peer under SyncAlways: select, publish, update by hand, batch 256", eventRate}}, measurePeer},
+		{"peer-sync", []series{
+			{"sync-peer", "peer under SyncAlways: select, publish, update by hand, batch 256", eventRate},
+			{"sync-peer-single", "the same, each message acknowledged before the next", eventRate},
+		}, measurePeer},
 		{"record", []series{
 			{"record-new", "record, all new", operationRate},
 			{"record-changed", "record, 10 % changed", operationRate},
@@ -96,6 +99,7 @@ func comparisons() []comparison {
 		{name: "relay-later", title: "relay with expected sequence, later events among many subjects, to async 4096", of: "relay-later", to: "publish", target: 0.45},
 		{name: "relay-later-bare", title: "the same, to async 4096 of bodies alone", of: "relay-later", to: "publish-bare", told: true},
 		{name: "sync-relay", title: "relay under SyncAlways, to select, publish, update under it", of: "sync-relay", to: "sync-peer", target: 15},
+		{name: "sync-relay-single", title: "the same, where that waits for each message", of: "sync-relay", to: "sync-peer-single", told: true},
 		{name: "sync-relay-limit", title: "relay under SyncAlways, to async 4096 without", of: "sync-relay", to: "publish", told: true},
 		{name: "sync-publish", title: "async 4096 under SyncAlways, to the same without", of: "sync-publish", to: "publish", told: true},
 		{name: "record-new", title: "record, all new, to unnest-500", of: "record-new", to: "insert", target: 0.75},

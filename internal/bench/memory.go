@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pushwatch/pushwatch/push"
@@ -42,7 +44,7 @@ type relayOrders struct {
 // peak is the most memory that the process had.
 type peak struct {
 	Heap     uint64  // bytes of objects, sampled
-	Resident uint64  // bytes, as the kernel kept it; 0 where it does not tell
+	Resident uint64  // bytes, as the kernel kept it
 	Seconds  float64 // that the events took
 }
 
@@ -60,12 +62,9 @@ func measureMemory(ctx context.Context, r *rig) (samples, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := samples{"heap-few": mebibytes(few.Heap), "heap-many": mebibytes(many.Heap),
-		"relay-few": float64(r.waiting) / few.Seconds, "relay-many": float64(r.waiting) / many.Seconds}
-	if few.Resident > 0 && many.Resident > 0 {
-		result["rss-few"], result["rss-many"] = mebibytes(few.Resident), mebibytes(many.Resident)
-	}
-	return result, nil
+	return samples{"heap-few": mebibytes(few.Heap), "heap-many": mebibytes(many.Heap),
+		"rss-few": mebibytes(few.Resident), "rss-many": mebibytes(many.Resident),
+		"relay-few": float64(r.waiting) / few.Seconds, "relay-many": float64(r.waiting) / many.Seconds}, nil
 }
 
 func mebibytes(n uint64) float64 { return float64(n) / (1 << 20) }
@@ -176,14 +175,11 @@ func (p *peak) watch(ctx context.Context) error {
 }
 
 // peakResident returns the most memory that this process ever had from the
-// system; 0 on systems without /proc.
+// system. On Linux getrusage tells that of whoever started it, if that is more.
 func peakResident() (uint64, error) {
 	status, err := os.ReadFile("/proc/self/status")
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
 	if err != nil {
-		return 0, err
+		return maxResident()
 	}
 	for line := range bytes.Lines(status) {
 		if value, ok := strings.CutPrefix(string(line), "VmHWM:"); ok {
@@ -192,4 +188,15 @@ func peakResident() (uint64, error) {
 		}
 	}
 	return 0, errors.New("/proc/self/status has no VmHWM")
+}
+
+func maxResident() (uint64, error) {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0, err
+	}
+	if runtime.GOOS == "darwin" {
+		return uint64(used.Maxrss), nil // in bytes there, in KiB elsewhere
+	}
+	return uint64(used.Maxrss) << 10, nil
 }

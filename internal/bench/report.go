@@ -130,16 +130,14 @@ func load() string {
 // add takes in what one repetition brought.
 func (r *report) add(got samples) {
 	for i := range r.Measurements {
-		if value, ok := got[r.Measurements[i].Name]; ok {
+		if value, ok := got[r.Measurements[i].Name]; ok { // else it is another measurement's
 			r.Measurements[i].Samples = append(r.Measurements[i].Samples, value)
 		}
 	}
 }
 
-// compare computes medians and ratios. A series that brought nothing, as memory
-// does where the system does not tell it, is left out.
+// compare computes medians and ratios.
 func (r *report) compare() {
-	r.Measurements = slices.DeleteFunc(r.Measurements, func(m measured) bool { return len(m.Samples) == 0 })
 	for i := range r.Measurements {
 		r.Measurements[i].summarise()
 	}
