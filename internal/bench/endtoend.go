@@ -117,7 +117,7 @@ func measureEndToEnd(ctx context.Context, r *rig) (_ samples, err error) {
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	// The same operations in every repetition, as they are in the database.
-	h := history{salt: "sweep", size: 2 * r.events, newest: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	h := history{salt: "sweep", size: r.events, newest: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	before, after := render(h.operations(false), sweepPage), render(h.operations(true), sweepPage)
 	a.bodies.Store(&before)
 	if err := r.known(ctx, a, h); err != nil {

@@ -35,7 +35,7 @@ create index on seen (company_id, status)`
 	if _, err := conn.Exec(ctx, table); err != nil {
 		return nil, err
 	}
-	batches := insertBatches(history{salt: name, size: 2 * r.events, newest: r.now()})
+	batches := insertBatches(history{salt: name, size: r.events, newest: r.now()})
 	took, err := r.timed("insert", func() error {
 		for i := range batches {
 			if err := batches[i].insert(ctx, conn); err != nil {
@@ -51,8 +51,8 @@ create index on seen (company_id, status)`
 	if err := conn.QueryRow(ctx, `select count(*) from seen`).Scan(&n); err != nil {
 		return nil, err
 	}
-	if n != 2*r.events {
-		return nil, fmt.Errorf("%d rows were inserted, should be %d", n, 2*r.events)
+	if n != r.events {
+		return nil, fmt.Errorf("%d rows were inserted, should be %d", n, r.events)
 	}
 	return samples{"insert": rateOf(n, took)}, nil
 }

@@ -25,11 +25,11 @@ const (
 // their headers and ids, without an expected sequence, into a stream made as
 // pushwatch makes it. A second number is for their bodies alone.
 func measurePublish(ctx context.Context, r *rig) (samples, error) {
-	events, err := r.publish(ctx, "publish", r.lazy, 2*r.events, eventMessage)
+	events, err := r.publish(ctx, "publish", r.lazy, r.events, eventMessage)
 	if err != nil {
 		return nil, err
 	}
-	bare, err := r.publish(ctx, "publish-bare", r.lazy, 2*r.events, bareMessage)
+	bare, err := r.publish(ctx, "publish-bare", r.lazy, r.events, bareMessage)
 	return samples{"publish": events, "publish-bare": bare}, err
 }
 
@@ -40,7 +40,7 @@ func measurePublishStrict(ctx context.Context, r *rig) (samples, error) {
 }
 
 // few is the size of what an fsync for each event makes slow.
-func (r *rig) few() int { return max(10, r.events/8) }
+func (r *rig) few() int { return max(10, r.events/16) }
 
 // messageOf makes the message of an operation.
 type messageOf func(prefix string, op push.Operation) (*nats.Msg, error)
@@ -124,7 +124,7 @@ func eventMessage(prefix string, op push.Operation) (*nats.Msg, error) {
 // measureDecode is the limit of the client: encoding/json of whole operations, a
 // page of 2,000 at a time.
 func measureDecode(_ context.Context, r *rig) (samples, error) {
-	h := history{salt: "decode", size: 2 * r.events, newest: r.now()}
+	h := history{salt: "decode", size: r.events, newest: r.now()}
 	bodies := render(h.operations(true), recordPage)
 	n := 0
 	took, err := r.timed("decode", func() error {

@@ -84,7 +84,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.SetOutput(usage)
 	flags.StringVar(&pick, "run", "", "measure what matches this `regexp`, and what it is compared with: "+names())
 	flags.IntVar(&o.repetitions, "n", 5, "`repetitions`, beside one to warm up")
-	flags.IntVar(&o.events, "events", 20000, "size: `events` of a relay measurement, the others in proportion")
+	flags.IntVar(&o.events, "events", 40000, "size: `events` of a relay measurement, operations of a list; what syncs each is a part of it")
 	flags.IntVar(&o.subjects, "subjects", 300000, "`subjects` in the stream among which later events are published")
 	flags.IntVar(&o.idle, "idle", 300, "`events` of a wake-up measurement")
 	flags.BoolVar(&short, "short", false, "everything once and tiny, as a smoke test: its numbers mean nothing")
@@ -96,7 +96,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	}
 	o.waiting = 10000
 	if short {
-		o.repetitions, o.events, o.subjects, o.waiting, o.idle = 1, 200, 1000, 100, 5
+		o.repetitions, o.events, o.subjects, o.waiting, o.idle = 1, 400, 1000, 100, 5
 	}
 	var err error
 	if o.pick, err = regexp.Compile(pick); err != nil {

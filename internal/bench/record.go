@@ -22,7 +22,7 @@ func measureRecord(ctx context.Context, r *rig) (_ samples, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.discard(ctx, w)) }()
-	h := history{salt: "record", size: 2 * r.events, newest: w.store.Now()}
+	h := history{salt: "record", size: r.events, newest: w.store.Now()}
 	before, after := h.operations(false), h.operations(true)
 	result := samples{}
 	for _, step := range []struct {

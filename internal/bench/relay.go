@@ -21,7 +21,7 @@ func measureRelayFirst(ctx context.Context, r *rig) (samples, error) {
 
 // measureRelayStrict is the same on a server that syncs before it acknowledges.
 func measureRelayStrict(ctx context.Context, r *rig) (samples, error) {
-	rate, err := r.relayNew(ctx, "sync-relay", r.strict, r.events/2)
+	rate, err := r.relayNew(ctx, "sync-relay", r.strict, r.events/4)
 	return samples{"sync-relay": rate}, err
 }
 

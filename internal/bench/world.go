@@ -23,6 +23,9 @@ const (
 	horizon      = 168 * time.Hour
 	streamMaxAge = 720 * time.Hour
 
+	// How often the relay's counter is read: not so often that it costs anything.
+	lookPeriod = 5 * time.Millisecond
+
 	// What a stream of the bench may hold at most: several have to fit a server.
 	streamMaxBytes = 2 << 30
 )
@@ -165,7 +168,7 @@ func (w *world) published() (int, error) {
 
 // until waits until the relay has recorded so many events in all.
 func (w *world) until(ctx context.Context, want int) error {
-	ticker := time.NewTicker(2 * time.Millisecond)
+	ticker := time.NewTicker(lookPeriod)
 	defer ticker.Stop()
 	for {
 		n, err := w.published()
