@@ -92,10 +92,6 @@ func await(ctx context.Context, js jetstream.JetStream) error {
 	}
 }
 
-func subjectOf(prefix string, op push.Operation) string {
-	return event.Subjects(prefix, op.CompanyID, op.DataType, op.Key).Subject(event.Name(op.Status))
-}
-
 // bareMessage is an event's body under its subject, as a hand-written program
 // publishes it.
 func bareMessage(prefix string, op push.Operation) (*nats.Msg, error) {

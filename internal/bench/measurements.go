@@ -96,7 +96,8 @@ func comparisons() []comparison {
 	return []comparison{
 		{name: "relay-first", title: "relay with expected sequence, first events, to async 4096", of: "relay-first", to: "publish", target: 0.7},
 		{name: "relay-first-bare", title: "the same, to async 4096 of bodies alone", of: "relay-first", to: "publish-bare", told: true},
-		{name: "relay-later", title: "relay with expected sequence, later events among many subjects, to async 4096", of: "relay-later", to: "publish", target: 0.45},
+		{name: "relay-later", title: "relay with expected sequence, later events among many subjects, to async 4096",
+			of: "relay-later", to: "publish", target: 0.45},
 		{name: "relay-later-bare", title: "the same, to async 4096 of bodies alone", of: "relay-later", to: "publish-bare", told: true},
 		{name: "sync-relay", title: "relay under SyncAlways, to select, publish, update under it", of: "sync-relay", to: "sync-peer", target: 15},
 		{name: "sync-relay-single", title: "the same, where that waits for each message", of: "sync-relay", to: "sync-peer-single", told: true},
