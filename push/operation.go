@@ -2,8 +2,7 @@ package push
 
 import (
 	"crypto/sha256"
-	"encoding/json"
-	"fmt"
+	"encoding/binary"
 	"time"
 )
 
@@ -57,16 +56,90 @@ type RecordRef struct {
 	DataType *string `json:"dataType"`
 }
 
-// Fingerprint is a digest of everything that a look tells of an operation
-// beside its identity. Equal fingerprints mean that a stored row is up to date.
+// Fingerprint is a digest, of 16 bytes, of everything that a look tells of an
+// operation. Equal fingerprints mean that a stored row is up to date. A release that
+// takes it otherwise only makes every row be written once more, silently.
 func (o Operation) Fingerprint() []byte {
-	type content Operation // drops methods; field order is the encoding
-	encoded, err := json.Marshal(content(o))
-	if err != nil { // strings, numbers and times inside year 9999: cannot fail
-		panic(fmt.Sprintf("push: encode operation %s: %v", o.Key, err))
+	var room [2048]byte // so that most need no memory of their own
+	d := digested(room[:0])
+	d.text(o.CompanyID)
+	d.text(o.Key)
+	d.text(o.ConnectionID)
+	d.text(o.DataType)
+	d.text(string(o.Status))
+	d.number(o.StatusCode)
+	d.texts(o.ErrorMessage)
+	d.number(o.TimeoutInMinutes)
+	d.time(o.RequestedOn)
+	d.time(o.CompletedOn)
+	if d.there(o.Validation != nil) {
+		d.items(o.Validation.Errors)
+		d.items(o.Validation.Warnings)
 	}
-	sum := sha256.Sum256(encoded)
+	d.length(len(o.Changes), o.Changes == nil)
+	for _, c := range o.Changes {
+		d.texts(c.Type, c.AttachmentID)
+		if d.there(c.RecordRef != nil) {
+			d.texts(c.RecordRef.ID, c.RecordRef.DataType)
+		}
+	}
+	d.length(len(o.Flags), false)
+	for _, flag := range o.Flags {
+		d.text(flag)
+	}
+	sum := sha256.Sum256(d)
 	return sum[:16]
+}
+
+// digested is what a fingerprint is taken of: one value after the other, each with
+// its length or a mark that it is not there, so that no two operations share it.
+type digested []byte
+
+func (d *digested) there(is bool) bool {
+	mark := byte(0)
+	if is {
+		mark = 1
+	}
+	*d = append(*d, mark)
+	return is
+}
+
+func (d *digested) length(n int, absent bool) {
+	if d.there(!absent) {
+		*d = binary.AppendUvarint(*d, uint64(n))
+	}
+}
+
+func (d *digested) text(s string) {
+	*d = binary.AppendUvarint(*d, uint64(len(s)))
+	*d = append(*d, s...)
+}
+
+func (d *digested) texts(all ...*string) {
+	for _, s := range all {
+		if d.there(s != nil) {
+			d.text(*s)
+		}
+	}
+}
+
+func (d *digested) number(n *int) {
+	if d.there(n != nil) {
+		*d = binary.AppendVarint(*d, int64(*n))
+	}
+}
+
+func (d *digested) time(t time.Time) {
+	if d.there(!t.IsZero()) {
+		*d = binary.AppendVarint(*d, t.UnixMicro())
+	}
+}
+
+func (d *digested) items(items []ValidationItem) {
+	d.length(len(items), items == nil)
+	for _, item := range items {
+		d.texts(item.ItemID, item.Message, item.ValidatorName)
+	}
 }
 
 // Time is the one normal form of a point in time: UTC, truncated to

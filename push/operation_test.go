@@ -1,7 +1,10 @@
 package push_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
+	"reflect"
 	"testing"
 	"time"
 
@@ -88,6 +91,57 @@ func TestFingerprintTellsEveryDifference(t *testing.T) {
 		require.Len(t, print, 16)
 		assert.Empty(t, seen[print], "%s is not told from the other", name)
 		seen[print] = name
+	}
+}
+
+// Every field counts, also one that is added later.
+func TestFingerprintTellsEveryFieldThatThereIs(t *testing.T) {
+	var o push.Operation // whose pointers are all different
+	encoded, err := json.Marshal(operation())
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(encoded, &o))
+	seen := map[string]string{string(o.Fingerprint()): "nothing"}
+	variations(reflect.ValueOf(&o).Elem(), "Operation", func(field string) {
+		print := string(o.Fingerprint())
+		assert.Empty(t, seen[print], "%s is not told from the other", field)
+		seen[print] = field
+	})
+	require.Greater(t, len(seen), 25)
+	assert.Equal(t, operation(), o, "everything is as it was")
+}
+
+// variations changes one field after the other, tells each time, and changes it back.
+func variations(v reflect.Value, name string, changed func(string)) {
+	try := func(how string, other reflect.Value) {
+		was := reflect.New(v.Type()).Elem()
+		was.Set(v)
+		v.Set(other)
+		changed(name + how)
+		v.Set(was)
+	}
+	switch {
+	case v.Type() == reflect.TypeFor[time.Time]():
+		try("", reflect.ValueOf(v.Interface().(time.Time).Add(time.Microsecond)))
+	case v.Kind() == reflect.String:
+		try("", reflect.ValueOf(v.String()+"x").Convert(v.Type()))
+	case v.Kind() == reflect.Int:
+		try("", reflect.ValueOf(int(v.Int())+1))
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			variations(v.Field(i), name+"."+v.Type().Field(i).Name, changed)
+		}
+	case v.Kind() == reflect.Pointer && v.IsNil():
+		try(" there", reflect.New(v.Type().Elem()))
+	case v.Kind() == reflect.Pointer:
+		try(" not there", reflect.Zero(v.Type()))
+		variations(v.Elem(), name, changed)
+	case v.Kind() == reflect.Slice:
+		try(" longer", reflect.Append(v.Slice3(0, v.Len(), v.Len()), reflect.Zero(v.Type().Elem())))
+		for i := range v.Len() {
+			variations(v.Index(i), fmt.Sprintf("%s[%d]", name, i), changed)
+		}
+	default:
+		panic("no variation of " + name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -63,7 +64,7 @@ insert into pushwatch.operation (company_id, push_operation_key, connection_id, 
     fingerprint, versions, is_baseline, first_seen_at, last_changed_at, looked_at)
 select $1::text, key, connection_id, data_type, subject_data_type, status, is_terminal, status_code, error_message,
     validation::jsonb, changes::jsonb, requested_at, completed_at, timeout_minutes,
-    coalesce((select array_agg(flag) from jsonb_array_elements_text(flags::jsonb) as flag), '{}'),
+    string_to_array(flags, ' '),
     fingerprint, versions, is_baseline, $3::timestamptz, $3::timestamptz, $2::timestamptz
 from ` + operationRows
 
@@ -78,7 +79,7 @@ set connection_id = n.connection_id, data_type = n.data_type, status = n.status,
     validation = case when o.pruned_at is null or o.status <> n.status then n.validation::jsonb end,
     changes = case when o.pruned_at is null or o.status <> n.status then n.changes::jsonb end, requested_at = n.requested_at, completed_at = n.completed_at,
     timeout_minutes = n.timeout_minutes,
-    flags = coalesce((select array_agg(flag) from jsonb_array_elements_text(n.flags::jsonb) as flag), '{}'),
+    flags = string_to_array(n.flags, ' '),
     fingerprint = n.fingerprint, versions = n.versions, looked_at = $2::timestamptz,
     last_changed_at = case when o.status <> n.status then $3::timestamptz else o.last_changed_at end,
     pruned_at = case when o.status <> n.status then null else o.pruned_at end,
@@ -110,12 +111,8 @@ func (c *operationColumns) add(t *sight) error {
 	op := t.seen
 	validation, err1 := document(op.Validation, op.Validation == nil)
 	changes, err2 := document(op.Changes, op.Changes == nil)
-	flags, err3 := json.Marshal(op.Flags)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := errors.Join(err1, err2); err != nil {
 		return fmt.Errorf("operation %s: %w", op.Key, err)
-	}
-	if op.Flags == nil {
-		flags = []byte("[]")
 	}
 	var dataType *string
 	if op.DataType != "" {
@@ -123,7 +120,7 @@ func (c *operationColumns) add(t *sight) error {
 	}
 	c.keys, c.connections = append(c.keys, op.Key), append(c.connections, op.ConnectionID)
 	c.subjectTypes, c.statuses = append(c.subjectTypes, t.subjectDataType), append(c.statuses, string(op.Status))
-	c.flags, c.dataTypes = append(c.flags, string(flags)), append(c.dataTypes, dataType)
+	c.flags, c.dataTypes = append(c.flags, strings.Join(op.Flags, " ")), append(c.dataTypes, dataType) // names, without blanks
 	c.messages = append(c.messages, op.ErrorMessage)
 	c.validations, c.changes = append(c.validations, validation), append(c.changes, changes)
 	c.terminal, c.baseline = append(c.terminal, op.Status.Terminal()), append(c.baseline, t.baseline)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -107,65 +108,59 @@ func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error
 	return recorded, nil
 }
 
-// probe reads, without locks, what is known of the page. A finished operation that
-// reads as stored is left alone; that is right whoever writes meanwhile, because
-// this look would not have changed what it read, and an older look that reads
-// otherwise only raises a dispute. An unfinished one has the time of its look moved:
-// an older look that comes to be recorded after this one is stale.
+// probe asks, without locks, which operations of the page differ from what is known.
+// A finished operation that reads as stored is left alone; that is right whoever
+// writes meanwhile, because this look would not have changed what it read, and an
+// older look that reads otherwise only raises a dispute. An unfinished one has the
+// time of its look moved: an older look that comes to be recorded after this one is
+// stale. The database compares, so that of a page of known operations nothing comes
+// back.
 func (s *Store) probe(ctx context.Context, r push.Record) (known, error) {
-	operations := slices.SortedFunc(slices.Values(r.Page.Operations), func(a, b push.Operation) int {
-		return bytes.Compare([]byte(a.Key), []byte(b.Key))
-	})
-	keys := make([]string, len(operations))
+	operations := make([]*push.Operation, len(r.Page.Operations)) // small, to be sorted
+	for i := range r.Page.Operations {
+		operations[i] = &r.Page.Operations[i]
+	}
+	slices.SortFunc(operations, func(a, b *push.Operation) int { return strings.Compare(a.Key, b.Key) }) // by bytes, as collation C
+	keys, prints := make([]string, len(operations)), make([][]byte, len(operations))
 	for i, op := range operations {
-		keys[i] = op.Key
+		keys[i], prints[i] = op.Key, op.Fingerprint()
 	}
 	// A record is known when it was there before the first walk since the last
 	// finished one began: what an interrupted walk has recorded proves nothing.
 	const q = `
-select o.push_operation_key, o.fingerprint, o.disputed_status is not null or not o.is_terminal,
-       o.first_seen_at < coalesce((select w.started_at from pushwatch.walk w
-           where w.company_id = $1::text and w.kind = 'discover' and w.finished_at is null), $3::timestamptz)
-from pushwatch.operation o
-where o.company_id = $1::text and o.push_operation_key = any($2::text[])`
+select place, differs, before from (
+    select s.place,
+           $5::boolean or o.company_id is null or o.fingerprint <> s.fingerprint
+               or o.disputed_status is not null or not o.is_terminal as differs,
+           coalesce(o.first_seen_at < coalesce((select w.started_at from pushwatch.walk w
+               where w.company_id = $1::text and w.kind = 'discover' and w.finished_at is null), $4::timestamptz), false) as before
+    from unnest($2::text[], $3::bytea[]) with ordinality as s(key, fingerprint, place)
+    left join pushwatch.operation o on o.company_id = $1::text and o.push_operation_key = s.key
+) as looked
+where differs or not before
+order by place`
 	began := r.Page.StartedAt
 	if r.Walk != nil {
 		began = r.Walk.StartedAt
 	}
-	rows, err := s.pool.Query(ctx, q, r.Company.ID, keys, began)
-	if err != nil {
-		return known{}, err
-	}
-	stored := make(map[string]row, len(keys))
-	var key string
-	var seen row
-	_, err = pgx.ForEachRow(rows, []any{&key, &seen.fingerprint, &seen.unsettled, &seen.before}, func() error {
-		seen.fingerprint = bytes.Clone(seen.fingerprint)
-		stored[key] = seen
-		return nil
-	})
+	rows, err := s.pool.Query(ctx, q, r.Company.ID, keys, prints, began, r.Page.Source == push.FromGet)
 	if err != nil {
 		return known{}, err
 	}
 	result := known{all: true}
-	for _, op := range operations {
-		had, ok := stored[op.Key]
-		result.all = result.all && ok && (had.before || fault.Off(fault.UnfinishedWalk))
-		if !ok || had.unsettled || r.Page.Source == push.FromGet || !bytes.Equal(had.fingerprint, op.Fingerprint()) {
-			result.differs = append(result.differs, op)
+	var place int
+	var differs, before bool
+	_, err = pgx.ForEachRow(rows, []any{&place, &differs, &before}, func() error {
+		result.all = result.all && (before || fault.Off(fault.UnfinishedWalk))
+		if differs {
+			result.differs = append(result.differs, *operations[place-1])
 		}
-	}
-	if result.all && len(r.Page.Quarantined) > 0 {
+		return nil
+	})
+	if err == nil && result.all && len(r.Page.Quarantined) > 0 {
 		result.all, err = s.quarantineKnown(ctx, r, began)
 	}
 	return result, err
-}
-
-// row is what the unlocked read returns of one operation.
-type row struct {
-	fingerprint []byte
-	unsettled   bool // disputed or unfinished
-	before      bool
 }
 
 // quarantineKnown reports whether every quarantined record of the page was known
