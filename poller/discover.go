@@ -135,7 +135,11 @@ func (p *Poller) walk(ctx context.Context, c push.Company, kind push.WalkKind) (
 		ask.GrowTo = largestPage       // it may have been interrupted where a bad record made pages small
 	}
 	w.purpose = ask.Purpose
-	for page, err := range p.config.Source.Walk(ctx, ask) {
+	pages := p.ahead
+	if kind == push.WalkDiscover { // which mostly ends with its first page
+		pages = p.config.Source.Walk
+	}
+	for page, err := range pages(ctx, ask) {
 		if err != nil {
 			return w.events, p.missing(ctx, c, err)
 		}
