@@ -168,7 +168,9 @@ with finished as (
     where d.company_id = f.company_id and d.push_operation_key = f.push_operation_key
 ), sent as ( -- kept beyond the horizon for being among the newest; it must not bring the events back
     delete from pushwatch.sent s using finished f
-    where s.company_id = f.company_id and s.push_operation_key = f.push_operation_key
+    join pushwatch.publication p on p.company_id = f.company_id and p.push_operation_key = f.push_operation_key
+    where s.published_at = p.published_at and s.stream_sequence = p.stream_sequence
+      and s.company_id = p.company_id and s.push_operation_key = p.push_operation_key and s.version = p.version
 ), pruned as (
     update pushwatch.operation o
     set pruned_at = pg_catalog.now(), pruned_versions = o.versions, error_message = null, validation = null,

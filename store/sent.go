@@ -77,8 +77,9 @@ func (o *Outbox) Requeue(ctx context.Context, lost []event.Lost, within time.Dur
 		companies, keys, aboves = append(companies, l.CompanyID), append(keys, l.Key), append(aboves, l.Above)
 		leases, held = append(leases, lease), append(held, tokens[lease]) // token 0 is nobody's
 	}
-	// The lease rows are read "for key share", in name order, as in Sent. The new
-	// outbox rows get their ids in the order in which the stream once had them.
+	// The lease rows are read "for key share", in name order, as in Sent. Sent rows have
+	// no index of their own by operation, which every event would pay for: the
+	// publication tells where they are. The new outbox rows get their ids in the order in which the stream once had them.
 	const q = `
 with gone as (
     select company_id, push_operation_key, above, lease, token
@@ -92,7 +93,9 @@ with gone as (
 ), lost as (
     delete from pushwatch.sent s using gone g
     join fenced f on f.name = g.lease and f.token = g.token
-    where s.company_id = g.company_id and s.push_operation_key = g.push_operation_key and s.version > g.above
+    join pushwatch.publication p on p.company_id = g.company_id and p.push_operation_key = g.push_operation_key and p.version > g.above
+    where s.published_at = p.published_at and s.stream_sequence = p.stream_sequence
+      and s.company_id = p.company_id and s.push_operation_key = p.push_operation_key and s.version = p.version
       and s.published_at >= coalesce(pg_catalog.now() - $6::interval, '-infinity'::timestamptz)
     returning s.published_at, s.stream_sequence, s.company_id, s.push_operation_key, s.version, s.bucket, s.event_id,
               s.previous_event_id, s.subject, s.filter, s.header, s.payload, s.created_at

@@ -196,6 +196,10 @@ select t.event_id from pushwatch.operation o
 join pushwatch.transition t on t.company_id = o.company_id
      and t.push_operation_key = o.push_operation_key and t.version = o.versions
 where t.status <> o.status`},
+	{"what is kept of a published event is found by its publication", `
+select s.event_id from pushwatch.sent s
+left join pushwatch.publication p using (company_id, push_operation_key, version)
+where (s.published_at, s.stream_sequence, s.stream_id) is distinct from (p.published_at, p.stream_sequence, p.stream_id)`},
 	{"an event's payload says what its transition says", `
 select o.event_id from pushwatch.outbox o
 join pushwatch.transition t using (company_id, push_operation_key, version)
