@@ -58,8 +58,9 @@ func drift(is, want jetstream.StreamConfig) []Difference {
 	var d differences
 	d.add(is.Discard != want.Discard, "discard", lower(is.Discard), lower(want.Discard), "--discard=new")
 	d.add(limit(is.MaxMsgs) != -1, "max_msgs", is.MaxMsgs, -1, "--max-msgs=-1")
-	d.add(limit(is.MaxBytes) != limit(want.MaxBytes), "max_bytes", limit(is.MaxBytes), limit(want.MaxBytes),
-		fmt.Sprintf("--max-bytes=%d", limit(want.MaxBytes)))
+	// Where none is wanted, one that is there is somebody's guard of the disk.
+	d.add(want.MaxBytes > 0 && limit(is.MaxBytes) != want.MaxBytes, "max_bytes", limit(is.MaxBytes), want.MaxBytes,
+		fmt.Sprintf("--max-bytes=%d", want.MaxBytes))
 	d.add(is.MaxAge != want.MaxAge, "max_age", spell(is.MaxAge), spell(want.MaxAge), "--max-age="+spell(want.MaxAge))
 	d.add(limit(int64(is.MaxMsgSize)) != int64(want.MaxMsgSize), "max_msg_size", limit(int64(is.MaxMsgSize)), want.MaxMsgSize,
 		fmt.Sprintf("--max-msg-size=%d", want.MaxMsgSize))

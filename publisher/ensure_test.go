@@ -155,7 +155,6 @@ func TestAHarmlessDifferenceIsAWarningAndIsLeftAlone(t *testing.T) {
 			"max_age is 24h, should be 720h", "--max-age=720h", false},
 		"discarding the old, but without limits": {func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
 			"discard is old, should be new", "--discard=new", false},
-		"a limit of bytes":    {func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 }, "max_bytes is 1048576, should be -1", "--max-bytes=-1", false},
 		"a limit of messages": {func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }, "max_msgs is 1000, should be -1", "--max-msgs=-1", false},
 		"a limit of size":     {func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 10 }, "max_msg_size is 1024", "--max-msg-size=524288", false},
 		"not compressed":      {func(c *jetstream.StreamConfig) { c.Compression = jetstream.NoCompression }, "compression is none, should be s2", "--compression=s2", false},
@@ -216,6 +215,37 @@ func TestAHarmlessDifferenceIsAWarningAndIsLeftAlone(t *testing.T) {
 				assert.Empty(t, warnings)
 			}
 		})
+	}
+}
+
+// TestALimitOfBytesIsAWarningOnlyWhereAnotherIsWanted: where none is, one that is
+// there guards somebody's disk, and the command that removes it would take it away.
+func TestALimitOfBytesIsAWarningOnlyWhereAnotherIsWanted(t *testing.T) {
+	const guard, wanted = 1 << 20, 2 << 20
+	for _, manage := range []Manage{ManageCreate, ManageUpdate} {
+		for _, c := range []struct{ want, is int64 }{{0, guard}, {wanted, guard}, {guard, guard}} {
+			nc := dial(t, startBroker(t).url())
+			config := streamConfig()
+			config.Manage, config.MaxBytes = manage, c.want
+			made := config.wanted()
+			made.MaxBytes, made.MaxAge = c.is, time.Hour // so that an update has something to do
+			_, err := api(t, nc).CreateStream(t.Context(), made)
+			require.NoError(t, err)
+
+			s, warnings, err := EnsureStream(t.Context(), nc, config)
+
+			require.NoError(t, err)
+			is, err := s.config(t.Context())
+			require.NoError(t, err)
+			all := strings.Join(warnings, "\n")
+			if differs := c.want == wanted; manage == ManageUpdate && differs {
+				assert.EqualValues(t, wanted, is.MaxBytes)
+			} else {
+				assert.EqualValues(t, c.is, is.MaxBytes)
+				assert.Equal(t, differs, strings.Contains(all, "max_bytes is 1048576, should be 2097152"), all)
+			}
+			assert.NotContains(t, all, "--max-bytes=-1")
+		}
 	}
 }
 

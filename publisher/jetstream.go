@@ -26,7 +26,7 @@ type StreamConfig struct {
 	SubjectPrefix string // the stream takes everything below it
 	Manage        Manage
 	MaxAge        time.Duration // 0: for ever
-	MaxBytes      int64         // 0: no limit
+	MaxBytes      int64         // 0: no limit is set, and one that is there stays
 	Replicas      int           // 0: 1
 }
 
@@ -183,7 +183,10 @@ func edited(is, want jetstream.StreamConfig) jetstream.StreamConfig {
 	}
 	to.Mirror, to.MirrorDirect = nil, false
 	to.NoAck, to.Discard, to.DiscardNewPerSubject = false, want.Discard, false
-	to.MaxMsgs, to.MaxBytes, to.MaxMsgsPerSubject, to.MaxAge = -1, want.MaxBytes, -1, want.MaxAge
+	to.MaxMsgs, to.MaxMsgsPerSubject, to.MaxAge = -1, -1, want.MaxAge
+	if want.MaxBytes > 0 {
+		to.MaxBytes = want.MaxBytes
+	}
 	to.MaxMsgSize, to.Duplicates, to.Replicas = want.MaxMsgSize, want.Duplicates, want.Replicas
 	to.Compression, to.AllowDirect, to.SubjectDeleteMarkerTTL = want.Compression, false, 0
 	to.RePublish, to.SubjectTransform, to.AllowBatchPublish = nil, nil, false
