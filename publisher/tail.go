@@ -61,6 +61,17 @@ func Tail(ctx context.Context, nc *nats.Conn, c TailConfig, fn func(StoredMessag
 	}
 }
 
+// Holds reports whether the stream has a message that one of filters matches.
+func Holds(ctx context.Context, nc *nats.Conn, stream string, filters []string) (bool, error) {
+	for _, filter := range filters {
+		msg, err := get(ctx, nc, stream, Query{Last: filter})
+		if err != nil || msg != nil {
+			return msg != nil, err
+		}
+	}
+	return false, nil
+}
+
 // stoppedError is an error of the caller's function.
 type stoppedError struct{ err error }
 

@@ -38,22 +38,24 @@ type Transition struct {
 	EventID   string
 
 	PublishedAt time.Time // zero: not recorded as published
+	SetAside    bool      // its event can never be published as it is
 }
 
 // EachTransition calls fn with every transition, in no particular order, until fn
 // returns an error.
 func (s *Store) EachTransition(ctx context.Context, fn func(Transition) error) error {
 	const q = `
-select t.company_id, t.push_operation_key, t.version, t.event_id, p.published_at
+select t.company_id, t.push_operation_key, t.version, t.event_id, p.published_at, o.rejected_class is not null
 from pushwatch.transition t
-left join pushwatch.publication p using (company_id, push_operation_key, version)`
+left join pushwatch.publication p using (company_id, push_operation_key, version)
+left join pushwatch.outbox o using (company_id, push_operation_key, version)`
 	rows, err := s.pool.Query(ctx, q)
 	if err != nil {
 		return fmt.Errorf("read transitions: %w", err)
 	}
 	var t Transition
 	var published *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&t.CompanyID, &t.Key, &t.Version, &t.EventID, &published}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&t.CompanyID, &t.Key, &t.Version, &t.EventID, &published, &t.SetAside}, func() error {
 		t.PublishedAt = timeOf(published)
 		return fn(t)
 	})

@@ -28,7 +28,7 @@ type Migration struct {
 // Migrate opens the database just for its schema: it applies what is pending
 // when apply is set, and returns every migration with its state.
 func Migrate(ctx context.Context, config Config, apply bool) ([]Migration, error) {
-	config.VerifyOnly = !apply
+	config.VerifyOnly, config.LookOnly = !apply, false
 	s, err := connect(ctx, config)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (s *Store) provider() (*goose.Provider, func() error, error) {
 
 // migrate brings the schema up to date, or refuses one that is not.
 func (s *Store) migrate(ctx context.Context) error {
-	if s.config.VerifyOnly {
+	if s.config.VerifyOnly || s.config.LookOnly {
 		return s.verifySchema(ctx)
 	}
 	// Readers of an up-to-date schema take no lock at all.
@@ -146,10 +146,21 @@ func (s *Store) verifySchema(ctx context.Context) error {
 			"run a newer pushwatch", version, newest)}
 	}
 	if n := pending(all); n > 0 {
-		return &SetupError{Problem: fmt.Sprintf("%d migrations are pending: run 'pushwatch migrate up', "+
-			"or set postgres.migrate: auto", n)}
+		return &SetupError{Problem: s.config.behind(n)}
 	}
 	return nil
+}
+
+// behind says that n migrations are pending, and what is still left to do about it.
+func (c Config) behind(n int) string {
+	what := fmt.Sprintf("%d migrations are pending", n)
+	if n == 1 {
+		what = "1 migration is pending"
+	}
+	if c.VerifyOnly {
+		return what + ": run 'pushwatch migrate up', or set postgres.migrate: auto"
+	}
+	return what + ": run 'pushwatch migrate up', or start 'pushwatch run'"
 }
 
 func pending(all []Migration) int {

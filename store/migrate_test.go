@@ -41,7 +41,10 @@ func TestVerifyRefusesPendingMigrationsAndSaysWhatToType(t *testing.T) {
 	_, err := store.Open(t.Context(), store.Config{URL: url, VerifyOnly: true})
 	var setup *store.SetupError
 	require.ErrorAs(t, err, &setup)
-	assert.Contains(t, err.Error(), "pushwatch migrate up")
+	assert.ErrorContains(t, err, "run 'pushwatch migrate up', or set postgres.migrate: auto")
+	_, err = store.Open(t.Context(), store.Config{URL: url, LookOnly: true})
+	require.ErrorAs(t, err, &setup)
+	assert.ErrorContains(t, err, "run 'pushwatch migrate up', or start 'pushwatch run'")
 	all, err := store.Migrate(t.Context(), store.Config{URL: url}, false)
 	require.NoError(t, err)
 	assert.False(t, all[0].Applied)

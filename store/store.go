@@ -20,6 +20,9 @@ type Config struct {
 	URL string
 	// VerifyOnly refuses a schema with pending migrations instead of applying them.
 	VerifyOnly bool
+	// LookOnly is VerifyOnly for somebody who only reads, though the configuration
+	// lets a daemon apply migrations.
+	LookOnly bool
 	// TransactionPooler says that a pooler gives every transaction another
 	// connection: no named statements, no session settings.
 	TransactionPooler bool

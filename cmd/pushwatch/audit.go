@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -84,6 +84,7 @@ func runAudit(cmd *cobra.Command, flags config.Flags, form string) error {
 	defer detach()
 	ctx, cancel := context.WithTimeout(cmd.Context(), startTimeout)
 	defer cancel()
+	s.database.LookOnly = true // a comparison is no reason to migrate
 	database, err := openStore(ctx, s.database)
 	if err != nil {
 		return err
@@ -96,7 +97,7 @@ func runAudit(cmd *cobra.Command, flags config.Flags, form string) error {
 	defer nc.Close()
 	report, err := auditLive(cmd.Context(), database, nc, s.stream, database.Now().Add(-time.Second)) // published_at is a transaction's start
 	if err != nil {
-		return err
+		return streamError(err, s.stream.Name)
 	}
 	if form == "json" {
 		err = writeJSON(cmd.OutOrStdout(), auditDocument(report))
@@ -146,6 +147,8 @@ func auditLive(ctx context.Context, s *store.Store, nc *nats.Conn, stream publis
 	err = s.EachTransition(ctx, func(t store.Transition) error {
 		switch {
 		case aged(t):
+		case t.SetAside:
+			a.SetAside(t.EventID)
 		case t.PublishedAt.IsZero() || t.PublishedAt.After(began):
 			a.Waiting(t.EventID)
 		default:
@@ -166,7 +169,7 @@ type damage struct {
 func damagesOf(r audit.Report) []damage {
 	return []damage{
 		{"lost", r.Lost, r.Examples.Lost}, {"duplicated", r.Duplicated, r.Examples.Duplicated},
-		{"out of order", r.OutOfOrder, r.Examples.OutOfOrder}, {"unknown", r.Unknown, r.Examples.Unknown},
+		{"out_of_order", r.OutOfOrder, r.Examples.OutOfOrder}, {"unknown", r.Unknown, r.Examples.Unknown},
 	}
 }
 
@@ -179,15 +182,58 @@ func auditDocument(r audit.Report) any {
 		Sound     bool     `json:"sound"`
 		Changes   int      `json:"changes"`
 		Published int      `json:"published"`
+		Waiting   int      `json:"waiting"`
+		SetAside  int      `json:"setAside"`
 		Damage    []damage `json:"damage"`
-	}{r.Sound(), r.Changes, r.Published, d}
+	}{r.Sound(), r.Changes, r.Published, r.Waiting, r.Aside, d}
 }
 
+// auditTable prints the counts, and below them what is damaged, one event a line.
 func auditTable(cmd *cobra.Command, r audit.Report) error {
-	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "changes\t%d\t\npublished\t%d\t\n", r.Changes, r.Published)
+	counts := facts{}
+	count := func(what string, n int) { counts.add(what, fmt.Sprint(n)) }
+	count("changes", r.Changes)
+	count("published", r.Published)
+	count("waiting", r.Waiting)
+	count("set aside", r.Aside)
+	events := facts{}
 	for _, d := range damagesOf(r) {
-		fmt.Fprintf(table, "%s\t%d\t%s\n", d.Kind, d.Count, printable(strings.Join(d.Examples, " ")))
+		kind := strings.ReplaceAll(d.Kind, "_", " ")
+		count(kind, d.Count)
+		for _, id := range d.Examples {
+			events.add(kind, id)
+		}
+		if more := d.Count - len(d.Examples); more > 0 && len(d.Examples) > 0 {
+			events.add(kind, fmt.Sprintf("and %d more", more))
+		}
 	}
-	return table.Flush()
+	out := cmd.OutOrStdout()
+	if err := counts.write(out); err != nil {
+		return err
+	}
+	if len(events) > 0 {
+		fmt.Fprintln(out)
+	}
+	if err := events.write(out); err != nil {
+		return err
+	}
+	return auditNote(cmd.ErrOrStderr(), r)
+}
+
+// auditNote says of what is not in the stream that it is no damage.
+func auditNote(out io.Writer, r audit.Report) (err error) {
+	if r.Waiting > 0 {
+		_, err = fmt.Fprintf(out, "%s still to be published\n", are(int64(r.Waiting), "event"))
+	}
+	if r.Aside > 0 {
+		_, err = fmt.Fprintf(out, "%s set aside: see 'pushwatch quarantine list'\n", are(int64(r.Aside), "event"))
+	}
+	return err
+}
+
+func are(n int64, thing string) string {
+	if n == 1 {
+		return plural(n, thing) + " is"
+	}
+	return plural(n, thing) + " are"
 }

@@ -92,7 +92,7 @@ func checkAll(ctx context.Context, flags config.Flags) (*checkReport, error) {
 	}
 	r.note("configuration", cmp.Or(c.File, "no file")+", "+companies, nil)
 	quiet := slog.New(slog.DiscardHandler) // the findings tell it all
-	s, trial, stop, err := checkedServers(ctx, c, quiet)
+	s, trial, stop, err := r.servers(ctx, c, quiet)
 	defer stop()
 	if err != nil {
 		r.note("embedded servers", "", err)
@@ -118,6 +118,21 @@ func checkAll(ctx context.Context, flags config.Flags) (*checkReport, error) {
 		return r, &checkError{len(r.Checks), r.causes}
 	}
 	return r, nil
+}
+
+// servers returns the addresses to try. Beside a data directory that run would
+// refuse, only external servers are tried.
+func (r *checkReport) servers(ctx context.Context, c config.Config, log *slog.Logger) (s settings, trial bool, stop func(), err error) {
+	if c.Postgres.External && c.NATS.External() {
+		return checkedServers(ctx, c, log)
+	}
+	if err := embedded.CheckDir(ctx, c.DataDir, !c.Postgres.External); err != nil {
+		r.note("data directory", "", &configError{err})
+		s, err = resolve(c, &servers{}, log)
+		return s, false, func() {}, err
+	}
+	r.note("data directory", c.DataDir, nil)
+	return checkedServers(ctx, c, log)
 }
 
 // origin tells of which kind a checked server is, as its finding begins.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 // yet says nothing of what the real servers hold.
 func TestCheckTriesEmbeddedServersWithoutTouchingTheDataDirectory(t *testing.T) {
 	w := newWorld(t, codatsim.Config{})
-	data := filepath.Join(t.TempDir(), "data")
+	data := filepath.Join(enterable(t), "data")
 	got := run(t, w.environ("DATABASE_URL=", "NATS_URL=", "PUSHWATCH_POSTGRES_MIGRATE=verify", "PUSHWATCH_NATS_MANAGE=verify"),
 		"check", "--data-dir", data)
 	assert.Zero(t, got.code, got.stdout+got.stderr)
@@ -27,7 +28,26 @@ func TestCheckTriesEmbeddedServersWithoutTouchingTheDataDirectory(t *testing.T) 
 		assert.Regexp(t, `(?m)^`+part+` +ok +embedded, started in a throw-away directory: version \d+`, got.stdout)
 	}
 	assert.NotContains(t, got.stdout, "next start")
+	assert.Regexp(t, `(?m)^data directory +ok +`+data, got.stdout)
 	assert.NoDirExists(t, data)
+}
+
+// TestCheckRefusesADataDirectoryAsRunDoes, in the same words and with the same code.
+func TestCheckRefusesADataDirectoryAsRunDoes(t *testing.T) {
+	w := newWorld(t, codatsim.Config{})
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for _, data := range []string{somebodyElses(t), file} {
+		environ := w.environ("DATABASE_URL=")
+		started := run(t, environ, "run", "--data-dir", data)
+		lines := strings.Split(strings.TrimSpace(started.stderr), "\n")
+		checked := run(t, environ, "check", "--data-dir", data)
+		assert.Equal(t, exitConfig, started.code, started.stderr)
+		assert.Equal(t, exitConfig, checked.code, checked.stdout)
+		reason := strings.TrimPrefix(lines[len(lines)-1], "pushwatch: ")
+		assert.Regexp(t, `(?m)^data directory +FAILED +`+regexp.QuoteMeta(reason)+`$`, checked.stdout)
+		assert.Regexp(t, `(?m)^nats +ok`, checked.stdout, "the rest is tried all the same")
+	}
 }
 
 func TestMigrationsAreListedInEveryForm(t *testing.T) {

@@ -24,7 +24,7 @@ type counted struct {
 // daemon learns of one request from the next answer's X-Rate-Limit-Remaining.
 func openGate(ctx context.Context, s settings, log *slog.Logger) *counted {
 	config := s.database
-	config.VerifyOnly = true // a look at Codat is no reason to migrate
+	config.LookOnly = true // a look at Codat is no reason to migrate
 	database, err := store.Open(ctx, config)
 	if err != nil {
 		log.Warn("the request is not counted in pushwatch's ledger", "error", err)

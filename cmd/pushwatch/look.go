@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/pushwatch/pushwatch/internal/config"
@@ -34,13 +36,22 @@ func withStore(ctx context.Context, flags config.Flags, fn func(settings, *store
 	defer detach()
 	reaching, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	s.database.VerifyOnly = true
+	s.database.LookOnly = true
 	database, err := openStore(reaching, s.database)
 	if err != nil {
 		return err
 	}
 	defer database.Close()
 	return fn(s, database)
+}
+
+// streamError says what to do about a stream that is not there: NATS answers, so
+// it is a matter of configuration.
+func streamError(err error, name string) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return &configError{fmt.Errorf("stream %s does not exist: 'pushwatch run' makes it, nats.stream names another", name)}
+	}
+	return err
 }
 
 // knownCompanies refuses companies to filter by that were never configured: a

@@ -33,7 +33,11 @@ func migrate(cmd *cobra.Command, flags config.Flags, apply bool, form string) er
 	if err != nil {
 		return err
 	}
-	s, detach, err := attachDatabase(cmd.Context(), c, log)
+	reached := attachDatabase
+	if apply {
+		reached = attachNew
+	}
+	s, detach, err := reached(cmd.Context(), c, log)
 	if err != nil {
 		return err
 	}

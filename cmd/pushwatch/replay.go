@@ -49,6 +49,9 @@ func newReplay() *cobra.Command {
 	form := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		r, err := a.parse(time.Now())
+		if err == nil {
+			err = noEmptyFilter(cmd, "company", "data-type", "status")
+		}
 		if err != nil {
 			return &usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
 		}
@@ -102,7 +105,7 @@ func (r *replay) run(ctx context.Context, flags config.Flags, progress io.Writer
 		return nil, err
 	}
 	defer detach()
-	s.database.VerifyOnly = true // history is read; a newer schema is the daemon's to bring
+	s.database.LookOnly = true // history is read; a newer schema is the daemon's to bring
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	database, err := openStore(starting, s.database)

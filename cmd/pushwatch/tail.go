@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/pushwatch/pushwatch/event"
@@ -21,51 +20,90 @@ import (
 
 func newTail() *cobra.Command {
 	flags := config.Flags{WithoutCompanies: true, WithoutAPIKey: true}
-	var companies, dataTypes, statuses []string
+	var filter tailFilter
 	var since string
 	cmd := &cobra.Command{
 		Use: "tail", Short: "Show events as they come into the stream",
-		Long: "Shows each event of the stream as it comes, one line each, until Ctrl-C. Filters of one kind are\n" +
-			"alternatives. An empty --data-type takes operations without one.",
-		Example: "  pushwatch tail --status failed --status timedout\n" +
+		Long: "Shows each event of the stream as it comes, one line each, until Ctrl-C; times are UTC. Filters of one\n" +
+			"kind are alternatives. A value that no event of the stream has yet draws a warning.",
+		Example: "  pushwatch tail --status failed,timedout\n" +
 			"  pushwatch tail --since 1h --data-type invoices -o json",
 		Args: usage(cobra.NoArgs),
 	}
 	placeFlags(cmd, &flags)
-	cmd.Flags().StringArrayVar(&companies, "company", nil, "only of the company with this id")
-	cmd.Flags().StringArrayVar(&dataTypes, "data-type", nil, "only of this data type, such as invoices")
-	cmd.Flags().StringArrayVar(&statuses, "status", nil, "only changes to this status, such as failed; stalled and gone are those events")
+	cmd.Flags().StringSliceVar(&filter.companies, "company", nil, "ids of companies, with commas or repeated; all by default")
+	cmd.Flags().StringSliceVar(&filter.dataTypes, "data-type", nil, "data types such as invoices, _ for none; all by default")
+	cmd.Flags().StringSliceVar(&filter.statuses, "status", nil, "statuses such as failed; stalled and gone are those events; all by default")
 	cmd.Flags().StringVar(&since, "since", "", "begin with what came since then: RFC 3339, a date, or how long ago (15m, 24h, 7d)")
 	form := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		begin, err := parseMoment("--since", since, time.Now())
-		if err == nil && begin.After(time.Now()) {
-			err = fmt.Errorf("--since %q is in the future", since)
+		begin, err := tailBegin(since)
+		if err == nil {
+			err = noEmptyFilter(cmd, "company", "data-type", "status")
 		}
 		if err != nil {
 			return &usageError{err}
 		}
-		layout := time.TimeOnly
+		layout := "15:04:05Z"
 		if !begin.IsZero() && time.Since(begin) >= 24*time.Hour {
-			layout = time.DateTime
+			layout = "2006-01-02 15:04:05Z"
 		}
 		write := func(e event.Event, m publisher.StoredMessage) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), tailLine(e, m.Time.UTC().Format(layout), len(companies) != 1))
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), tailLine(e, m.Time.UTC().Format(layout), len(filter.companies) != 1))
 			return err
 		}
 		if *form == "json" {
 			write = func(_ event.Event, m publisher.StoredMessage) error { return writeJSONLine(cmd.OutOrStdout(), m) }
 		}
-		return tailEvents(cmd.Context(), flags, companies, func(prefix string) publisher.TailConfig {
-			return publisher.TailConfig{Filters: tailFilters(prefix, companies, dataTypes, statuses), Since: begin}
-		}, write)
+		return tailEvents(cmd.Context(), flags, filter, begin, write)
 	}
 	return cmd
 }
 
-// tailFilters returns the subjects of every combination, none twice.
-func tailFilters(prefix string, companies, dataTypes, statuses []string) []string {
-	var names []string
+// tailBegin reads --since.
+func tailBegin(since string) (time.Time, error) {
+	begin, err := parseMoment("--since", since, time.Now())
+	if err == nil && begin.After(time.Now()) {
+		err = fmt.Errorf("--since %q is in the future", since)
+	}
+	return begin, err
+}
+
+// noEmptyFilter refuses filters of which a value is empty: a variable of the shell
+// that is not set would take everything, or nothing.
+func noEmptyFilter(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		values, err := cmd.Flags().GetStringSlice(name)
+		if err != nil {
+			return err
+		}
+		empty := slices.ContainsFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" })
+		if cmd.Flags().Changed(name) && (empty || len(values) == 0) {
+			return fmt.Errorf("--%s: a value is empty; leave the flag out for all", name)
+		}
+	}
+	return nil
+}
+
+// tailFilter is which events are wanted; an empty part takes all.
+type tailFilter struct{ companies, dataTypes, statuses []string }
+
+// subjects returns those of every combination, none twice.
+func (f tailFilter) subjects(prefix string) (all []string) {
+	names, types := namesOf(f.statuses), typesOf(f.dataTypes)
+	for _, company := range orAny(f.companies) {
+		for _, dataType := range orAny(types) {
+			for _, name := range orAny(names) {
+				all = append(all, event.Match(prefix, company, dataType, name))
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// namesOf returns the names of the events of statuses.
+func namesOf(statuses []string) (names []string) {
 	for _, status := range statuses {
 		name := event.Name(push.Status(status))
 		if lower := strings.ToLower(status); lower == "stalled" || lower == "gone" {
@@ -73,16 +111,44 @@ func tailFilters(prefix string, companies, dataTypes, statuses []string) []strin
 		}
 		names = append(names, name)
 	}
-	var filters []string
-	for _, company := range orAny(companies) {
-		for _, dataType := range orAny(dataTypes) {
-			for _, name := range orAny(names) {
-				filters = append(filters, event.Match(prefix, company, dataType, name))
+	return names
+}
+
+// typesOf returns the data types that are meant: _ is what a subject has for none,
+// and one that is called so is taken too, as in a replay.
+func typesOf(values []string) (types []string) {
+	for _, value := range values {
+		if value == "_" {
+			types = append(types, "")
+		}
+		types = append(types, value)
+	}
+	return types
+}
+
+// warn tells of values that no event of the stream has: they may be mistyped, and
+// an empty screen looks like good news.
+func (f tailFilter) warn(ctx context.Context, nc *nats.Conn, s settings) error {
+	for _, part := range []struct {
+		flag   string
+		values []string
+		only   func(value string) tailFilter
+	}{
+		{"--company", f.companies, func(v string) tailFilter { return tailFilter{companies: []string{v}} }},
+		{"--data-type", f.dataTypes, func(v string) tailFilter { return tailFilter{dataTypes: []string{v}} }},
+		{"--status", f.statuses, func(v string) tailFilter { return tailFilter{statuses: []string{v}} }},
+	} {
+		for _, value := range part.values {
+			held, err := publisher.Holds(ctx, nc, s.stream.Name, part.only(value).subjects(s.stream.SubjectPrefix))
+			if err != nil {
+				return err
+			}
+			if !held {
+				s.log.Warn("no event in the stream meets a filter yet", "flag", part.flag, "value", printable(value))
 			}
 		}
 	}
-	slices.Sort(filters)
-	return slices.Compact(filters)
+	return nil
 }
 
 // orAny returns pointers to the values; one nil, for any, when there are none.
@@ -98,9 +164,8 @@ func orAny(values []string) []*string {
 }
 
 // tailEvents follows the stream of the configuration until ctx ends, which is no
-// error. Companies are those that are filtered by: the stream may know one that is
-// not configured any more, so that is a warning.
-func tailEvents(ctx context.Context, flags config.Flags, companies []string, want func(prefix string) publisher.TailConfig,
+// error.
+func tailEvents(ctx context.Context, flags config.Flags, filter tailFilter, since time.Time,
 	write func(event.Event, publisher.StoredMessage) error) error {
 	c, log, err := loadConfig(flags)
 	if err != nil {
@@ -111,13 +176,19 @@ func tailEvents(ctx context.Context, flags config.Flags, companies []string, wan
 		return err
 	}
 	if s.nats.URL == "" {
+		if err := usedBefore(c); err != nil {
+			return err
+		}
 		return &serviceError{"NATS", fmt.Errorf("no pushwatch runs on %s; start 'pushwatch run', or set nats.url or NATS_URL", c.DataDir)}
 	}
-	for _, id := range companies {
-		if len(c.Companies) > 0 && !slices.ContainsFunc(c.Companies, func(known config.Company) bool { return known.ID == id }) {
-			log.Warn("a company to filter by is not configured", "company_id", id)
-		}
+	err = followEvents(ctx, s, filter, since, write)
+	if ctx.Err() != nil {
+		return nil // whatever it was doing
 	}
+	return streamError(err, s.stream.Name)
+}
+
+func followEvents(ctx context.Context, s settings, filter tailFilter, since time.Time, write func(event.Event, publisher.StoredMessage) error) error {
 	dialing, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	nc, err := dial(dialing, s.nats)
@@ -125,23 +196,18 @@ func tailEvents(ctx context.Context, flags config.Flags, companies []string, wan
 		return err
 	}
 	defer nc.Close()
-	config := want(s.stream.SubjectPrefix)
-	config.Stream, config.Log = s.stream.Name, log
-	err = publisher.Tail(ctx, nc, config, func(m publisher.StoredMessage) error {
+	if err := filter.warn(ctx, nc, s); err != nil {
+		return err
+	}
+	following := publisher.TailConfig{Stream: s.stream.Name, Filters: filter.subjects(s.stream.SubjectPrefix), Since: since, Log: s.log}
+	return publisher.Tail(ctx, nc, following, func(m publisher.StoredMessage) error {
 		var e event.Event
 		if err := json.Unmarshal(m.Data, &e); err != nil {
-			log.Warn("a message below the prefix is no event", "subject", printable(m.Subject), "sequence", m.Sequence)
+			s.log.Warn("a message below the prefix is no event", "subject", printable(m.Subject), "sequence", m.Sequence)
 			return nil
 		}
 		return write(e, m)
 	})
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return &serviceError{"NATS", fmt.Errorf("%w; 'pushwatch run' makes it, nats.stream names another", err)}
-	}
-	return err
 }
 
 // tailLine tells an event in one line.

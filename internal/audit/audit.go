@@ -22,6 +22,8 @@ type Report struct {
 	Duplicated int // messages beyond the first of an event
 	OutOfOrder int // messages whose version is not the next one of its operation
 	Unknown    int // messages that no transition accounts for
+	Waiting    int // transitions that are still to be published: no damage
+	Aside      int // transitions whose event was set aside: no damage either, somebody has to decide
 
 	Examples Examples
 }
@@ -60,6 +62,8 @@ type Audit struct {
 	versions    map[Operation]int64 // highest version seen in the stream
 	aged        map[Operation]int64 // highest version that may have left the stream by its age
 	optional    map[string]struct{} // event ids that need not be in the stream
+	waiting     map[string]struct{} // of these, those that will be
+	aside       map[string]struct{} // of these, those that somebody has to decide on
 	forgotten   map[Operation]int64 // highest version whose transition is pruned
 	known       map[string]struct{} // event ids in the stream of pruned transitions
 	report      Report
@@ -71,6 +75,7 @@ func New() *Audit {
 		truth: map[Operation]string{}, stored: map[Operation]string{}, transitions: map[string]struct{}{},
 		messages: map[string]int{}, versions: map[Operation]int64{},
 		aged: map[Operation]int64{}, optional: map[string]struct{}{},
+		waiting: map[string]struct{}{}, aside: map[string]struct{}{},
 		forgotten: map[Operation]int64{}, known: map[string]struct{}{},
 	}
 }
@@ -87,7 +92,7 @@ func (a *Audit) Transition(eventID string) { a.transitions[eventID] = struct{}{}
 // Aged tells a change whose message may have left the stream by its age. Tell it
 // before the operation's messages.
 func (a *Audit) Aged(op Operation, version int64, eventID string) {
-	a.Waiting(eventID)
+	a.excuse(eventID)
 	a.aged[op] = max(a.aged[op], version)
 }
 
@@ -103,8 +108,23 @@ func (a *Audit) Forgotten(op Operation, version int64) {
 	a.aged[op] = max(a.aged[op], version)
 }
 
-// Waiting tells a change whose message may be not yet in the stream.
+// Waiting tells a change whose message may be not yet in the stream. Tell it after
+// what is aged and dropped, which does not wait.
 func (a *Audit) Waiting(eventID string) {
+	if _, excused := a.optional[eventID]; !excused {
+		a.waiting[eventID] = struct{}{}
+	}
+	a.excuse(eventID)
+}
+
+// SetAside tells a change whose event waits for somebody's decision.
+func (a *Audit) SetAside(eventID string) {
+	a.aside[eventID] = struct{}{}
+	a.excuse(eventID)
+}
+
+// excuse tells a change whose message need not be in the stream.
+func (a *Audit) excuse(eventID string) {
 	a.Transition(eventID)
 	a.optional[eventID] = struct{}{}
 }
@@ -132,6 +152,7 @@ func (a *Audit) Message(op Operation, version int64, eventID string) {
 func (a *Audit) Report() Report {
 	r := a.report
 	r.Operations, r.Changes = len(a.truth), len(a.transitions)
+	r.Waiting, r.Aside = a.missing(a.waiting), a.missing(a.aside)
 	for op, status := range a.truth {
 		if a.stored[op] != status {
 			r.Lost++
@@ -151,4 +172,14 @@ func (a *Audit) Report() Report {
 		}
 	}
 	return r
+}
+
+// missing counts those of ids that are not in the stream.
+func (a *Audit) missing(ids map[string]struct{}) (n int) {
+	for id := range ids {
+		if a.messages[id] == 0 {
+			n++
+		}
+	}
+	return n
 }

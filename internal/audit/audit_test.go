@@ -115,6 +115,20 @@ func TestWhatMayBeMissingFromTheStreamIsNotLost(t *testing.T) {
 	assert.Equal(t, []string{"1-3"}, got.Examples.OutOfOrder)
 }
 
+func TestWhatIsStillToBePublishedIsCounted(t *testing.T) {
+	op := Operation{"c", "1"}
+	a := New()
+	a.Dropped(op, 1, "1-1")
+	a.Message(op, 2, "1-2")
+	for _, id := range []string{"1-1", "1-2", "1-4"} {
+		a.Waiting(id) // the second was published meanwhile
+	}
+	a.SetAside("1-3")
+	got := a.Report()
+	assert.True(t, got.Sound())
+	assert.Equal(t, Report{Changes: 4, Published: 1, Waiting: 1, Aside: 1}, got)
+}
+
 func TestTheLastLineOfTheDemo(t *testing.T) {
 	r := Report{Operations: 5, Changes: 7, Published: 7, Lost: 1, Duplicated: 2, OutOfOrder: 3}
 	assert.Equal(t, "operations 5, changes 7, published 7, lost 1, duplicated 2, out of order 3", r.String())

@@ -217,7 +217,7 @@ func (r *reader) compareOutput(t *testing.T) {
 
 // queries runs README's SQL.
 func (r *reader) queries(t *testing.T) {
-	out, err := r.shell(`printf %s "$DATABASE_URL"`).Output()
+	out, err := r.shell(`. "$PUSHWATCH_DATA_DIR/connect.env"; printf %s "$DATABASE_URL"`).Output()
 	require.NoError(t, err)
 	conn, err := pgx.Connect(t.Context(), string(out))
 	require.NoError(t, err)

@@ -126,7 +126,13 @@ func (a account) admit(ctx context.Context, dir string) error {
 	if err := errors.Join(os.Chown(dir, -1, a.gid), os.Chmod(dir, info.Mode().Perm()|0o010)); err != nil {
 		return err
 	}
-	if a.enters(ctx, dir) {
+	return a.reaches(ctx, dir)
+}
+
+// reaches refuses a directory that the account cannot enter, and names what is in
+// the way.
+func (a account) reaches(ctx context.Context, dir string) error {
+	if !a.drop || a.enters(ctx, dir) {
 		return nil
 	}
 	blocking := "/"

@@ -10,8 +10,8 @@ import (
 
 // Running returns the addresses of the embedded servers of the pushwatch that uses
 // a data directory now; ok is false when none does. An address is empty where that
-// pushwatch uses an external server. Like StartPostgres it removes every PG*
-// variable from this process's environment when there are addresses to use.
+// pushwatch uses an external server. Whoever connects to the embedded PostgreSQL
+// calls IgnorePG first; an external one may need what the environment says of it.
 func Running(dir string) (databaseURL, natsURL string, ok bool, err error) {
 	lock, err := lockFile(dir, 0)
 	var inUse *InUseError
@@ -36,7 +36,7 @@ func Running(dir string) (databaseURL, natsURL string, ok bool, err error) {
 			natsURL = value
 		}
 	}
-	return databaseURL, natsURL, true, forgetPG()
+	return databaseURL, natsURL, true, nil
 }
 
 // unquote undoes shellQuote.

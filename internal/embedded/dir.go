@@ -55,15 +55,15 @@ type Dir struct {
 // OpenDir makes the directory if need be, for this user alone, and locks it for
 // the life of this process: the kernel lets go of the lock however the process
 // ends, so there is no stale one. An *InUseError says that another process holds
-// it; a directory that another user made is refused.
+// it; a directory that another user made, or that another version of pushwatch
+// laid out, is refused.
 func OpenDir(path string) (*Dir, error) {
 	path, err := makeDir(path)
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if owner, ok := ownerOf(path); ok && owner != os.Geteuid() {
-		return nil, fmt.Errorf("data directory %s belongs to user %s: run pushwatch as that user, or give another --data-dir",
-			path, userName(owner))
+	if err := usable(path); err != nil {
+		return nil, err
 	}
 	lock, err := lockFile(path, os.O_CREATE)
 	if err != nil {
@@ -108,7 +108,7 @@ func lockFile(path string, flags int) (*os.File, error) {
 	return nil, &InUseError{Path: path, PID: firstNumber(lock.Name())}
 }
 
-// take notes who holds the directory and checks that we understand it.
+// take notes who holds the directory, and how it is laid out.
 func (d *Dir) take() error {
 	if err := d.lock.Truncate(0); err != nil {
 		return err
@@ -119,9 +119,6 @@ func (d *Dir) take() error {
 	version := filepath.Join(d.Path, "version")
 	if _, err := os.Stat(version); errors.Is(err, os.ErrNotExist) {
 		return writeFile(version, strconv.Itoa(layoutVersion)+"\n")
-	}
-	if found := firstNumber(version); found != layoutVersion {
-		return fmt.Errorf("%s was laid out by another version of pushwatch (%d, this one knows %d)", d.Path, found, layoutVersion)
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ func TestADirectoryOfAnotherUserIsRefusedByName(t *testing.T) {
 	}
 	_, err := OpenDir(path)
 	require.ErrorContains(t, err, "data directory "+path+" belongs to user "+owner)
+	require.EqualError(t, CheckDir(t.Context(), path, true), err.Error())
 	assert.NoFileExists(t, filepath.Join(path, "lock"), "nothing is written there")
 }
 
@@ -47,6 +48,27 @@ func TestADirectoryOfANewerLayoutIsRefused(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(path, "version"), []byte("2\n"), 0o600))
 	_, err := OpenDir(path)
 	require.ErrorContains(t, err, path+" was laid out by another version")
+	require.EqualError(t, CheckDir(t.Context(), path, true), err.Error())
+}
+
+func TestACheckOfADirectoryMakesNothing(t *testing.T) {
+	parent := dataDir(t)
+	for _, path := range []string{parent, filepath.Join(parent, "not", "there")} {
+		require.NoError(t, CheckDir(t.Context(), path, true))
+	}
+	entries, err := os.ReadDir(parent)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
+}
+
+func TestWhatIsNoDirectoryIsRefused(t *testing.T) {
+	path := filepath.Join(dataDir(t), "file")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	_, err := OpenDir(path)
+	require.ErrorContains(t, err, path+" is not a directory: move it away")
+	require.EqualError(t, CheckDir(t.Context(), path, true), err.Error())
+	below := CheckDir(t.Context(), filepath.Join(path, "data"), false)
+	require.ErrorContains(t, below, path+" is not a directory")
 }
 
 func TestConnectEnvIsForThisUserAndForAShell(t *testing.T) {

@@ -57,8 +57,7 @@ type Postgres struct {
 // as it takes, or until ctx ends. Stop must be called in any case, also when the
 // server died; a start after that gives a server with the same URL.
 //
-// It removes every PG* variable from this process's environment: they are meant
-// for other servers, and pgx would heed them whatever the URL says.
+// It calls IgnorePG: an embedded server is nobody else's.
 func StartPostgres(ctx context.Context, config PostgresConfig) (*Postgres, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -66,7 +65,7 @@ func StartPostgres(ctx context.Context, config PostgresConfig) (*Postgres, error
 	if config.places == nil {
 		config.places = usualPlaces()
 	}
-	if err := forgetPG(); err != nil {
+	if err := IgnorePG(); err != nil {
 		return nil, err
 	}
 	p := &Postgres{config: config}
@@ -84,8 +83,10 @@ func StartPostgres(ctx context.Context, config PostgresConfig) (*Postgres, error
 	return p, nil
 }
 
-// forgetPG takes the variables of libpq out of the environment.
-func forgetPG() error {
+// IgnorePG removes every PG* variable from this process's environment. They are
+// meant for servers elsewhere, and pgx would heed them beside the URL of an
+// embedded one: a PGPASSWORD, or certificates that cannot be read.
+func IgnorePG() error {
 	for _, variable := range os.Environ() {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "PG") {
 			if err := os.Unsetenv(name); err != nil {

@@ -121,13 +121,18 @@ func TestADirectoryThatPostgresCannotEnterIsRefusedByName(t *testing.T) {
 		require.NoError(t, os.Chmod(closed, 0))
 		_, err := OpenDir(filepath.Join(closed, "data"))
 		require.ErrorContains(t, err, closed)
+		require.ErrorContains(t, CheckDir(t.Context(), filepath.Join(closed, "data"), true), closed)
 		return
 	}
+	early := CheckDir(t.Context(), filepath.Join(closed, "data"), true)
+	require.ErrorContains(t, early, "cannot enter "+closed+": type: chmod o+x '"+closed+"'")
+	require.NoError(t, CheckDir(t.Context(), filepath.Join(closed, "data"), false), "NATS runs as ourselves")
 	dir, err := OpenDir(filepath.Join(closed, "data"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, dir.Close()) }()
 	_, err = StartPostgres(t.Context(), PostgresConfig{Dir: dir.Path})
 	require.ErrorContains(t, err, "cannot enter "+closed+": type: chmod o+x '"+closed+"'")
+	require.EqualError(t, CheckDir(t.Context(), dir.Path, true), early.Error())
 
 	require.NoError(t, os.Chmod(closed, 0o701), "as it was told")
 	startPostgres(t, dir.Path)
