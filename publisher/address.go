@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// checkURLs refuses what is no list of servers. Its errors quote nothing: with a
+// CheckURLs refuses what is no list of servers, and asks none of them. Its errors quote nothing: with a
 // password that should have been percent-encoded, what looks like a host, a port
 // or a path is a part of it, and the client library would ask the network for it.
-func checkURLs(servers string) error {
+func CheckURLs(servers string) error {
 	found := 0
 	for server := range strings.SplitSeq(servers, ",") {
 		server = strings.TrimSpace(server)
@@ -20,16 +20,16 @@ func checkURLs(servers string) error {
 		}
 		found++
 		if err := checkURL(server); err != nil {
-			return fmt.Errorf("NATS URL, server %d: %w", found, err)
+			return fmt.Errorf("server %d: %w", found, err)
 		}
 	}
 	if found == 0 {
-		return errors.New("NATS URL: it names no server")
+		return errors.New("it names no server")
 	}
 	return nil
 }
 
-// hosts returns the hosts of servers that checkURLs takes, without what is secret.
+// hosts returns the hosts of servers that CheckURLs takes, without what is secret.
 func hosts(servers string) string {
 	var all []string
 	for server := range strings.SplitSeq(servers, ",") {

@@ -33,8 +33,8 @@ const (
 // us in; any other error is one of the configuration. The caller closes the
 // connection.
 func Dial(ctx context.Context, c DialConfig) (*nats.Conn, error) {
-	if err := checkURLs(c.URL); err != nil {
-		return nil, err
+	if err := CheckURLs(c.URL); err != nil {
+		return nil, fmt.Errorf("nats.url (NATS_URL): %w", err)
 	}
 	if c.CredentialsFile != "" {
 		if err := checkCredentials(c.CredentialsFile); err != nil {

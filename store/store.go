@@ -76,9 +76,9 @@ func connect(ctx context.Context, config Config) (*Store, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	pc, err := pgxpool.ParseConfig(config.URL)
+	pc, err := parseURL(config.URL)
 	if err != nil {
-		return nil, &SetupError{Problem: "connection string: " + unquoted(err)}
+		return nil, &SetupError{Problem: err.Error()}
 	}
 	pc.MaxConns = 16
 	if config.MaxConns > 0 {
@@ -101,6 +101,21 @@ func connect(ctx context.Context, config Config) (*Store, error) {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	return &Store{config: config, pool: pool}, nil
+}
+
+// CheckURL says what is wrong with a connection string, together with libpq's
+// variables, without asking a server. Its error shows nothing of the string.
+func CheckURL(url string) error {
+	_, err := parseURL(url)
+	return err
+}
+
+func parseURL(url string) (*pgxpool.Config, error) {
+	pc, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("connection string: " + unquoted(err))
+	}
+	return pc, nil
 }
 
 // unquoted returns what is wrong with a connection string without the string,

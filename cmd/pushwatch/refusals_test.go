@@ -88,10 +88,17 @@ func TestWhatCannotWorkIsRefusedWithTheRightCodeAndSaysWhatToDo(t *testing.T) {
 		{name: "an address that is taken", file: sound, environ: append(ready, "PUSHWATCH_HTTP_LISTEN="+takenPort(t)), code: 69, says: []string{"http.listen", "in use", "another address"}},
 		{name: "the default address, wanted by name and taken", file: sound + "http: {listen: " + takenDefault(t) + "}\n", environ: ready,
 			code: 69, says: []string{"http.listen", "in use"}},
-		{name: "a database URL that is none", file: sound, environ: append(ready, "DATABASE_URL=postgres://u:canary-key@h:port/x"), code: 78, says: []string{"postgres"}},
-		{name: "a broker's URL that is none", file: sound, environ: append(ready, "NATS_URL=nats://canary-key@h:port"), code: 78, says: []string{"NATS URL"}},
+		{name: "a database URL that is none", file: sound, environ: append(ready, "DATABASE_URL=postgres://u:canary-key@h:port/x"), code: 78, says: []string{"DATABASE_URL: postgres.url: connection string"}},
+		{name: "a database URL that is none, in the file", file: sound + "postgres: {url: 'postgres://u:canary-key@h:port/x'}\n", environ: ready[:1], code: 78,
+			says: []string{".yaml:2:17: postgres.url: connection string"}},
+		{name: "libpq's variables that are none", file: sound, environ: append(ready[:1:1], "PGHOST=localhost", "PGPORT=x"), code: 78, says: []string{"PGHOST or PGSERVICE: connection string"}},
+		{name: "a broker's URL that is none", file: sound, environ: append(ready, "NATS_URL=nats://canary-key@h:port"), code: 78, says: []string{"NATS_URL: nats.url: server 1: it is not a URL"}},
+		{name: "a second broker's URL that is none", file: sound + "nats: {url: 'nats://127.0.0.1:4222,nats://canary-key@h:port'}\n", environ: ready[:1], code: 78,
+			says: []string{".yaml:2:13: nats.url: server 2: it is not a URL"}},
 		{name: "credentials that are not there", file: sound, environ: append(ready, "NATS_CREDS=/nowhere/creds"), code: 78, says: []string{"/nowhere/creds"}},
-		{name: "a base URL without encryption", file: sound, environ: append(ready, "PUSHWATCH_CODAT_BASE_URL=http://example.com"), code: 78, says: []string{"https"}},
+		{name: "a base URL without encryption", file: sound, environ: append(ready, "PUSHWATCH_CODAT_BASE_URL=http://example.com"), code: 78, says: []string{"PUSHWATCH_CODAT_BASE_URL: codat.base_url: http is taken for loopback", "https"}},
+		{name: "a base URL with a key", file: sound + "codat: {base_url: 'https://canary-key@api.codat.io'}\n", environ: ready[:1], code: 78,
+			says: []string{".yaml:2:19: codat.base_url: it must not hold a user"}},
 		{name: "a stream that does not take our subjects", file: sound, environ: append(ready, "PUSHWATCH_NATS_STREAM="+otherStream(t, broker)),
 			code: 78, says: []string{"subjects", "nats stream edit"}},
 		{name: "a database that may lose commits", file: sound, environ: append(ready, "DATABASE_URL="+databaseWith(t, `alter database %s set synchronous_commit = off`)),
@@ -123,6 +130,19 @@ func TestWhatCannotWorkIsRefusedWithTheRightCodeAndSaysWhatToDo(t *testing.T) {
 			assert.NotContains(t, got.stderr, "goroutine ")
 		})
 	}
+}
+
+// TestAnAddressThatIsNoneIsRefusedBeforeAnythingIsStarted, and check tells it where
+// it tells of the configuration.
+func TestAnAddressThatIsNoneIsRefusedBeforeAnythingIsStarted(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	environ := []string{"CODAT_API_KEY=canary-key", "PUSHWATCH_COMPANIES=c", "NATS_URL=nats://canary-key@h:port", "PUSHWATCH_DATA_DIR=" + data}
+	started := run(t, environ, "run")
+	assert.Equal(t, exitConfig, started.code, started.stderr)
+	assert.NoDirExists(t, data)
+	checked := run(t, environ, "check")
+	assert.Equal(t, exitConfig, checked.code, checked.stderr)
+	assert.Regexp(t, `^configuration +FAILED +NATS_URL: nats\.url: server 1: it is not a URL`, checked.stdout)
 }
 
 // configurationRefusals are those of the configuration alone; the package config

@@ -67,7 +67,8 @@ func (w warnings) tell(log *slog.Logger) {
 }
 
 func readConfig(flags config.Flags) (config.Config, warnings, error) {
-	flags.CheckSchedule = checkSchedule
+	flags.CheckSchedule, flags.CheckPostgres = checkSchedule, store.CheckURL
+	flags.CheckNATS, flags.CheckCodat = publisher.CheckURLs, codat.CheckBaseURL
 	c, found, err := config.Load(flags, os.Environ())
 	if err == nil && c.DataDir == "" {
 		c.DataDir, err = embedded.DefaultDir()

@@ -25,6 +25,12 @@ type Flags struct {
 	// poller.ParseSchedule; nil takes every spec. Its error names the spec and what
 	// is allowed; key and origin are put before it.
 	CheckSchedule func(spec string) error
+	// CheckPostgres, CheckNATS and CheckCodat say what is wrong with an address, and
+	// show nothing of it; nil takes every one. That of PostgreSQL may be empty, then
+	// libpq's variables tell it; that of NATS may be several.
+	CheckPostgres func(url string) error
+	CheckNATS     func(urls string) error
+	CheckCodat    func(baseURL string, allowHTTP bool) error
 	// WithoutCompanies lets a command that works on none start with none.
 	WithoutCompanies bool
 	// WithoutAPIKey lets a command that asks Codat nothing start without a key,

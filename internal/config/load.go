@@ -52,6 +52,7 @@ func (l *loader) load() error {
 	l.config.HTTP.AnyPort = l.origins["http.listen"] == ""
 	l.config.Postgres.External = l.config.Postgres.URL != "" || l.variables["PGHOST"] != "" || l.variables["PGSERVICE"] != ""
 	for _, check := range []func() error{
+		l.checkAddresses,
 		func() error { return l.takeCompanies(read) },
 		l.readAPIKey, l.readCA, l.readToken, l.checkReplicas,
 	} {
@@ -137,6 +138,36 @@ func (l *loader) checkVariables() error {
 	}
 	name := slices.Min(unknown) // the same one every time
 	return failf("", "unknown environment variable %s; the nearest is %s", name, nearest(name, known))
+}
+
+// checkAddresses refuses what can be known to be no address before anything is
+// started or asked.
+func (l *loader) checkAddresses() error {
+	c, args := l.config, l.args
+	refused := func(key string, err error) error {
+		if err == nil {
+			return nil
+		}
+		return failf(l.origins[key], "%s: %v", key, err)
+	}
+	if c.Postgres.External && args.CheckPostgres != nil {
+		key := "postgres.url"
+		if c.Postgres.URL == "" {
+			key = "PGHOST or PGSERVICE"
+		}
+		if err := refused(key, args.CheckPostgres(c.Postgres.URL.Reveal())); err != nil {
+			return err
+		}
+	}
+	if c.NATS.External() && args.CheckNATS != nil {
+		if err := refused("nats.url", args.CheckNATS(c.NATS.URL.Reveal())); err != nil {
+			return err
+		}
+	}
+	if !args.WithoutAPIKey && args.CheckCodat != nil {
+		return refused("codat.base_url", args.CheckCodat(c.Codat.BaseURL, c.Codat.AllowHTTP))
+	}
+	return nil
 }
 
 func (l *loader) checkReplicas() error {
