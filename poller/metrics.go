@@ -25,7 +25,7 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	return &Metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pushwatch_poll_runs_total", Help: "Runs of the jobs discover, track and sweep, by result.",
+			Name: "pushwatch_poll_runs_total", Help: "Runs of the jobs discover, track and sweep, by result: ok, skipped (nothing may be asked now), failed, panic or stopped.",
 		}, []string{"job", "result"}),
 		committed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pushwatch_events_committed_total", Help: "Events committed to the outbox.",

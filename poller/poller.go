@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,6 +200,9 @@ func (p *Poller) once(ctx context.Context, name job, run func(context.Context) (
 	switch {
 	case ctx.Err() != nil:
 		result = "stopped"
+	case held(err):
+		result = "skipped" // the ledger has told once why nothing is asked, and until when
+		log.Debug("run skipped", "reason", err, "companies", done.Companies, "errors", done.Errors)
 	case err != nil:
 		result = "failed"
 		log.Warn("run failed", "error", err, "companies", done.Companies, "errors", done.Errors)
@@ -242,7 +246,7 @@ func (p *Poller) takeUp(ctx context.Context) (fresh func(companyID string) bool,
 
 // each works on companies side by side, skipping those that are busy with the
 // job. An error that concerns the whole client keeps those from starting that
-// have not yet. It returns when all have ended, with the first error.
+// have not yet. It returns when all have ended, with the first error that is one of them, else of the gate.
 func (p *Poller) each(ctx context.Context, name job, companies []push.Company, work func(context.Context, push.Company) (int, error)) (Result, error) {
 	var result Result
 	var mu sync.Mutex
@@ -274,8 +278,8 @@ func (p *Poller) each(ctx context.Context, name job, companies []push.Company, w
 				return
 			}
 			result.Errors++
-			if first == nil {
-				first = err
+			if first == nil || held(first) {
+				first = err // rather one that nobody has told yet
 			}
 			if ask := (*push.AskError)(nil); errors.As(err, &ask) && ask.Kind.Blocking() {
 				blocked.Store(true)
@@ -284,6 +288,16 @@ func (p *Poller) each(ctx context.Context, name job, companies []push.Company, w
 	}
 	group.Wait()
 	return result, first
+}
+
+// held reports whether err is of requests that were not sent because the ledger
+// let none through, and of nothing else.
+func held(err error) bool {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !held(err) })
+	}
+	var ask *push.AskError
+	return errors.As(err, &ask) && ask.Kind == push.KindQuota
 }
 
 // guarded turns a panic over one company's data into its error, so that the other

@@ -3,8 +3,10 @@ package poller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -184,6 +186,40 @@ func TestTenBadTicksInARowEndNothing(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestRunsAtAClosedGateAreSkippedWithoutAWord: the ledger tells once why nothing is
+// asked. Any other trouble is told, also beside it.
+func TestRunsAtAClosedGateAreSkippedWithoutAWord(t *testing.T) {
+	closed := &push.AskError{Ask: push.Ask{Request: push.ListOperations, CompanyID: "c"}, Kind: push.KindQuota, Message: "the day's share is spent"}
+	for name, c := range map[string]struct {
+		list error
+		want string
+	}{
+		"nothing may be asked":             {list: closed, want: "skipped"},
+		"the key is refused":               {list: &push.AskError{Kind: push.KindUnauthorised, Status: 401}, want: "failed"},
+		"another company meets an error":   {list: errors.Join(errStaged, closed), want: "failed"},
+		"several requests were not sent":   {list: errors.Join(closed, closed), want: "skipped"},
+		"the database fails beside it":     {list: errors.Join(closed, errStaged), want: "failed"},
+		"a request that was not, in words": {list: fmt.Errorf("list page 1: %w", closed), want: "skipped"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := stage(t, daily)
+				s.during(func(_ context.Context, at step) error {
+					if at.call == "list" {
+						return c.list
+					}
+					return nil
+				})
+				stop := s.run()
+				time.Sleep(time.Hour)
+				stop()
+				assert.Equal(t, 12, s.runs(discover, c.want))
+				assert.Equal(t, c.want == "failed", strings.Contains(s.log.String(), "level=WARN"), s.log.String())
+			})
+		})
 	}
 }
 
