@@ -21,6 +21,7 @@ type History interface {
 // ReplayConfig says where a replay publishes, and as which.
 type ReplayConfig struct {
 	Prefix  string // of its subjects; see [CheckReplayPrefix]
+	Live    string // the stream of live events, whose name no other gets; empty: none
 	ID      string // see [event.ValidReplayID]
 	Resumed bool   // something of it may have been published before
 	Rate    int    // events a second; 0: as fast as the stream takes them

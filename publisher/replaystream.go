@@ -48,7 +48,7 @@ func OpenReplay(ctx context.Context, nc *nats.Conn, c ReplayConfig) (*Replay, er
 	if err != nil {
 		return nil, fmt.Errorf("replay to %s: %w", c.Prefix, err)
 	}
-	is, err := taker(ctx, nc, js, c.Prefix)
+	is, err := taker(ctx, nc, js, c.Prefix, c.Live)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +58,11 @@ func OpenReplay(ctx context.Context, nc *nats.Conn, c ReplayConfig) (*Replay, er
 }
 
 // taker returns the stream that takes every event below prefix.
-func taker(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, prefix string) (jetstream.StreamConfig, error) {
+func taker(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, prefix, live string) (jetstream.StreamConfig, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	wanted := prefix + ".*.*.*.*"
-	remedy := "no stream takes it; make one with: " + replayCommand(prefix)
+	remedy := "no stream takes it; make one with: " + replayCommand(prefix, live)
 	list := js.ListStreams(ctx, jetstream.WithStreamListSubject(prefix+".>"))
 	var found *jetstream.StreamConfig
 	for info := range list.Info() { // to its end, or the lister would be left behind
@@ -82,10 +82,14 @@ func taker(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, prefix st
 	return *found, nil
 }
 
-// replayCommand returns the command of the nats CLI that makes a stream for prefix.
-func replayCommand(prefix string) string {
-	return fmt.Sprintf("nats stream add %s --subjects='%s.>' --storage=file --retention=limits --discard=new --max-age=720h --dupe-window=10m --defaults",
-		strings.ToUpper(strings.ReplaceAll(event.Escape(strings.ReplaceAll(prefix, ".", "_")), "=", "_")), prefix)
+// replayCommand returns the command of the nats CLI that makes a stream for prefix,
+// which is not the live one.
+func replayCommand(prefix, live string) string {
+	name := strings.ToUpper(strings.ReplaceAll(event.Escape(strings.ReplaceAll(prefix, ".", "_")), "=", "_"))
+	if name == live {
+		name += "_REPLAY"
+	}
+	return fmt.Sprintf("nats stream add %s --subjects='%s.>' --storage=file --retention=limits --discard=new --max-age=720h --dupe-window=10m --defaults", name, prefix)
 }
 
 // verify refuses a stream that says nothing of what it took, or says it of other

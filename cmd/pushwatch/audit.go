@@ -64,7 +64,7 @@ func newAudit() *cobra.Command {
 			"stream has lost, messages that it has twice, out of order, or that no change accounts for. Exits 1\n" +
 			"on any of them. It may run beside a daemon: what waits to be published is not lost, nor is what\n" +
 			"has reached the stream's max_age.",
-		Args: usage(cobra.NoArgs),
+		Args: arguments(),
 	}
 	placeFlags(cmd, &flags)
 	form := outputFlag(cmd, "table", "json")

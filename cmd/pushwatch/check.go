@@ -32,7 +32,7 @@ func newCheck() *cobra.Command {
 			"cron schedule. It changes nothing: no migration, no stream, no data directory. Embedded servers that\n" +
 			"no pushwatch runs now are tried as throw-away ones. One request is sent to Codat. Exits 0 only if all\n" +
 			"is fine.",
-		Args: usage(cobra.NoArgs),
+		Args: arguments(),
 	}
 	placeFlags(cmd, &flags)
 	form := outputFlag(cmd, "text", "json")

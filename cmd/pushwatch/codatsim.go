@@ -27,7 +27,7 @@ func newCodatsim() *cobra.Command {
 		Use: "codatsim", Short: "Run the simulated Codat API alone",
 		Long: "Serves a simulated Codat API until SIGINT or SIGTERM. Its API key is that of CODAT_API_KEY, or\n" +
 			"\"" + demoKey + "\". Prints the variables that point a daemon at it.",
-		Args: usage(cobra.NoArgs),
+		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runCodatsim(cmd, o) },
 	}
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:9090", "address to serve on")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -112,4 +113,28 @@ func TestTheShellIsOfferedWhatMayStandThere(t *testing.T) {
 		got := run(t, nil, append([]string{"__complete"}, strings.Split(args, " ")...)...)
 		assert.Equal(t, want, strings.Join(strings.Fields(got.stdout), " "), args)
 	}
+}
+
+// TestTheFleetIsListedAsCSV: one company a row, with exact cells.
+func TestTheFleetIsListedAsCSV(t *testing.T) {
+	at := time.Date(2026, 11, 24, 12, 0, 0, 5000, time.UTC)
+	state := fleet{Companies: []companyState{
+		{ID: "a", Name: "Toft, stores", DiscoveredAt: &at, Operations: 3, Unfinished: 2, Disputed: 1, Walking: []string{"discover", "sweep"}, Process: "host/7"},
+		{ID: "b"}}}
+	var out strings.Builder
+	require.NoError(t, state.writeCompanies(&out))
+	assert.Equal(t, "company_id,company_name,discovered_at,operations,unfinished,disputed,walking,absent_until,process\n"+
+		"a,\"Toft, stores\",2026-11-24T12:00:00.000005Z,3,2,1,discover sweep,,host/7\nb,,,0,0,0,,,\n", out.String())
+	listed := run(t, []string{"DATABASE_URL=" + server.URL(t)}, "status", "-o", "csv")
+	assert.Zero(t, listed.code, listed.stderr)
+	assert.Equal(t, 1, strings.Count(listed.stdout, "\n"), "the heads alone")
+}
+
+func TestADefaultPortThatGaveWayIsTold(t *testing.T) {
+	takenDefault(t)
+	var told strings.Builder
+	listener, err := listenTelling(t.Context(), "", slog.New(slog.NewTextHandler(&told, nil)))
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	assert.Contains(t, told.String(), `level=WARN msg="the default HTTP port is taken" listen=`+listener.Addr().String())
 }

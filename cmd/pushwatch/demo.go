@@ -46,7 +46,7 @@ func newDemo() *cobra.Command {
 		Long: "Runs the real daemon against a simulated Codat API, with a private PostgreSQL and an in-process NATS\n" +
 			"server, all in a temporary directory. At the end the simulator freezes and what it knows is compared\n" +
 			"with the database and the stream.",
-		Args: usage(cobra.NoArgs),
+		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.companies < 1 || o.companies > 1000 {
 				return &usageError{fmt.Errorf("--companies %d: allowed are 1 to 1000", o.companies)}
@@ -135,7 +135,7 @@ func watchDemo(ctx context.Context, o demoOptions, s settings, sim *codatsim.Sim
 		return err
 	}
 	defer d.disconnect()
-	listener, err := listen(ctx, "")
+	listener, err := listenTelling(ctx, "", s.log)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -121,6 +122,15 @@ func namedHere(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// listenTelling is listen with a warning where the default port gave way.
+func listenTelling(ctx context.Context, wanted string, log *slog.Logger) (net.Listener, error) {
+	listener, err := listen(ctx, wanted)
+	if err == nil && wanted == "" && listener.Addr().String() != defaultListen {
+		log.Warn("the default HTTP port is taken", "listen", listener.Addr().String())
+	}
+	return listener, err
 }
 
 // listen opens the web address. The default port gives way to the next free one;

@@ -80,6 +80,21 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// arguments wants one argument for each of names, and no other.
+func arguments(names ...string) cobra.PositionalArgs {
+	return usage(func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return fmt.Errorf("missing: %s", strings.Join(names[len(args):], " "))
+		case len(names) == 0 && len(args) > 0:
+			return fmt.Errorf("%q: no argument is taken", args[0])
+		case len(args) > len(names):
+			return fmt.Errorf("%q: one argument too many behind %s", args[len(names)], strings.Join(names, " "))
+		}
+		return nil
+	})
+}
+
 // usage turns a wrong number of arguments into wrong usage.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {

@@ -19,9 +19,9 @@ func newMigrate() *cobra.Command {
 		Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	placeFlags(cmd, &flags)
-	up := &cobra.Command{Use: "up", Short: "Apply pending migrations", Args: usage(cobra.NoArgs),
+	up := &cobra.Command{Use: "up", Short: "Apply pending migrations", Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return migrate(cmd, flags, true, "table") }}
-	status := &cobra.Command{Use: "status", Short: "List migrations and whether they are applied", Args: usage(cobra.NoArgs)}
+	status := &cobra.Command{Use: "status", Short: "List migrations and whether they are applied", Args: arguments()}
 	form := outputFlag(status, "table", "json", "csv")
 	status.RunE = func(cmd *cobra.Command, _ []string) error { return migrate(cmd, flags, false, *form) }
 	cmd.AddCommand(up, status)

@@ -22,7 +22,7 @@ func newOptions() *cobra.Command {
 		Long: "Asks Codat (get_model_options) which fields a push of DATATYPE, such as invoices, takes for a\n" +
 			"company's connection, and shows them as a tree: * marks what is required. It spends one request.",
 		Example: "  pushwatch options 8a210b68-6988-11ed-a1eb-0242ac120002 2e9d2c44-f675-40ba-8049-353bfcb5e171 invoices",
-		Args:    usage(cobra.ExactArgs(3)),
+		Args:    arguments("COMPANY", "CONNECTION", "DATATYPE"),
 	}
 	placeFlags(cmd, &flags)
 	form := outputFlag(cmd, "tree", "json")

@@ -141,7 +141,7 @@ func moment(at *time.Time) string {
 	if at == nil || at.IsZero() {
 		return "-"
 	}
-	return at.UTC().Format("2006-01-02 15:04:05.000")
+	return at.UTC().Format("2006-01-02 15:04:05.000Z")
 }
 
 // optionalTime returns nil for the zero time: null in JSON.

@@ -37,7 +37,7 @@ func newQuarantineList(flags *config.Flags) *cobra.Command {
 	var filter store.AsideFilter
 	var limit int
 	cmd := &cobra.Command{
-		Use: "list", Short: "List what was set aside, the newest first", Args: usage(cobra.NoArgs),
+		Use: "list", Short: "List what was set aside, the newest first", Args: arguments(),
 		Example: "  pushwatch quarantine list --class too_large\n  pushwatch quarantine list -o csv >quarantine.csv",
 	}
 	filterFlags(cmd, &filter)
@@ -59,6 +59,9 @@ func newQuarantineList(flags *config.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(all) == 0 && *form == "table" {
+				return tellNone(cmd, database, filter)
+			}
 			return writeAsides(cmd, *form, database.Now(), all)
 		})
 	}
@@ -70,16 +73,28 @@ func filterFlags(cmd *cobra.Command, filter *store.AsideFilter) {
 	cmd.Flags().StringVar(&filter.Class, "class", "", "only of this class, such as status_missing or too_large")
 }
 
+// tellNone says that nothing is set aside, or, where a filter was given, what else is.
+func tellNone(cmd *cobra.Command, database *store.Store, filter store.AsideFilter) error {
+	counts, err := database.CountAside(cmd.Context())
+	if err != nil {
+		return err
+	}
+	there := func(c store.AsideCount) bool { return c.Aside > 0 }
+	said := "nothing is set aside"
+	if filter.CompanyID+filter.Class != "" && slices.ContainsFunc(counts, there) {
+		said = "nothing that is set aside meets the filters; there are: " + asideLine(counts)
+	}
+	_, err = fmt.Fprintln(cmd.ErrOrStderr(), printable(said))
+	return err
+}
+
 // writeAsides prints a list. The table is made to fit a terminal: ages, and the
 // company last.
 func writeAsides(cmd *cobra.Command, form string, now time.Time, all []store.Aside) error {
 	out := cmd.OutOrStdout()
 	switch {
 	case form == "json":
-		return writeJSON(out, all)
-	case form == "table" && len(all) == 0:
-		fmt.Fprintln(cmd.ErrOrStderr(), "nothing is set aside")
-		return nil
+		return writeJSON(out, asideDocuments(all))
 	case form == "table":
 		l := listing{heads: []string{"id", "age", "class", "operation", "company"}}
 		for _, a := range all {
@@ -109,7 +124,7 @@ func firstOf(texts ...string) string {
 func newQuarantineShow(flags *config.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show everything about one of what was set aside, with its body",
-		Example: "  pushwatch quarantine show r12", Args: usage(cobra.ExactArgs(1)),
+		Example: "  pushwatch quarantine show r12", Args: arguments("ID"),
 	}
 	form := outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -123,7 +138,7 @@ func newQuarantineShow(flags *config.Flags) *cobra.Command {
 				return fmt.Errorf("%w; see 'pushwatch quarantine list'", err)
 			}
 			if *form == "json" {
-				return writeJSON(cmd.OutOrStdout(), a)
+				return writeJSON(cmd.OutOrStdout(), asideDocument(a))
 			}
 			return writeAside(cmd.OutOrStdout(), a)
 		})
@@ -250,7 +265,10 @@ func newQuarantineDrop(flags *config.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(found) > 0 && !yes && !confirmed(cmd, "Drop "+tally(found)+"? This cannot be undone. [y/N] ") {
+			if len(found) == 0 {
+				return tellNone(cmd, database, c.filter)
+			}
+			if !yes && !confirmed(cmd, "Drop "+tally(found)+"? This cannot be undone. [y/N] ") {
 				return errors.New("nothing was dropped")
 			}
 			for _, a := range found {

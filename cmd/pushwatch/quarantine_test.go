@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -175,6 +176,36 @@ values ('%s', 'broken', 'status_missing', 'seen once in a list', '', '{}', now()
 	assert.Contains(t, empty.stderr, "nothing is set aside")
 }
 
+// TestAFilterThatNothingSetAsideMeetsIsNoEmptyQuarantine: it says what else there is.
+func TestAFilterThatNothingSetAsideMeetsIsNoEmptyQuarantine(t *testing.T) {
+	address := server.URL(t)
+	environ := []string{"DATABASE_URL=" + address, "CODAT_API_KEY=k", "PUSHWATCH_COMPANIES=c"}
+	filtered := []string{"quarantine list --class nope", "quarantine retry --all --class nope", "quarantine drop --all --class nope --yes"}
+	for _, args := range filtered {
+		got := run(t, environ, strings.Fields(args)...)
+		assert.Zero(t, got.code, got.stderr)
+		assert.Contains(t, got.stderr, "nothing is set aside\n", args)
+	}
+	conn, err := pgx.Connect(t.Context(), address)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), `insert into pushwatch.quarantine (company_id, body_hash, class, detail, body, first_seen_at, last_seen_at)
+values ('c', '\x00', 'key_missing', 'it has none', '{}', now(), now())`)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
+	for _, args := range filtered {
+		got := run(t, environ, strings.Fields(args)...)
+		assert.Zero(t, got.code, got.stderr)
+		assert.Empty(t, got.stdout)
+		assert.Contains(t, got.stderr, "nothing that is set aside meets the filters; there are: 1 record key_missing\n", args)
+	}
+	listed := run(t, environ, "quarantine", "list", "-o", "json")
+	require.Zero(t, listed.code, listed.stderr)
+	for _, field := range []string{"companyName", "pushOperationKey", "eventId", "version", "subject", "behind", "body"} {
+		assert.Contains(t, listed.stdout, `"`+field+`": null`, "what is unknown, or no record has")
+	}
+	assert.Contains(t, listed.stdout, `"size": 2,`)
+}
+
 func TestWrongUseOfTheQuarantineSaysWhatToType(t *testing.T) {
 	environ := []string{"DATABASE_URL=" + server.URL(t), "NATS_URL=nats://" + closedPort(t)}
 	for _, c := range []struct {
@@ -186,14 +217,17 @@ func TestWrongUseOfTheQuarantineSaysWhatToType(t *testing.T) {
 		{"quarantine drop r1 --all --yes", exitUsage, "either ids or --all"},
 		{"quarantine drop r1 --class x --yes", exitUsage, "go with --all"},
 		{"quarantine show 12", exitUsage, "ids look like r12"},
-		{"quarantine show", exitUsage, "pushwatch quarantine show --help"},
+		{"quarantine show", exitUsage, "missing: ID; see 'pushwatch quarantine show --help'"},
+		{"quarantine show r1 r2", exitUsage, `"r2": one argument too many behind ID`},
+		{"options c", exitUsage, "missing: CONNECTION DATATYPE; see 'pushwatch options --help'"},
+		{"status now", exitUsage, `"now": no argument is taken`},
 		{"quarantine show r12", exitFailed, "pushwatch quarantine list"},
 		{"quarantine drop e7 --yes", exitFailed, "e7: not in the quarantine"},
 		{"quarantine list --limit -1", exitUsage, "--limit"},
 		{"quarantine list -o yaml", exitUsage, "table, json, csv"},
 		{"quarantine retry r1", exitConfig, "CODAT_API_KEY"},
 		{"quarantine retry e1", exitFailed, "e1: not in the quarantine"},
-		{"show nothing", exitFailed, "no operation nothing was ever seen"},
+		{"show nothing", exitFailed, "no operation nothing was ever seen; keys are those that 'pushwatch tail"},
 		{"show nothing --company nobody", exitFailed, "no company nobody was ever configured"},
 		{"quarantine list --company nobody", exitFailed, "pushwatch status -o json"},
 		{"quarantine drop --all --company nobody --yes", exitFailed, "no company nobody was ever configured"},
@@ -202,7 +236,7 @@ func TestWrongUseOfTheQuarantineSaysWhatToType(t *testing.T) {
 		{"tail --since yesterday", exitUsage, "7d"},
 		{"tail --since 2999-01-01T00:00:00Z", exitUsage, "in the future"},
 		{"tail", exitService, "NATS"},
-		{"status -o csv", exitUsage, "table, json"},
+		{"status -o yaml", exitUsage, "table, json, csv"},
 	} {
 		got := run(t, environ, strings.Fields(c.args)...)
 		assert.Equal(t, c.code, got.code, c.args+": "+got.stderr)

@@ -105,7 +105,8 @@ func (r *reloader) reload(ctx context.Context, asked bool) error {
 	}
 	found.tell(r.log)
 	changed := r.inForce.Differs(c)
-	waiting := slices.DeleteFunc(slices.Clone(changed), func(key string) bool { return slices.Contains(reloadable, key) })
+	taken := func(key string) bool { return slices.Contains(reloadable, key) }
+	waiting := slices.DeleteFunc(slices.Clone(changed), taken)
 	if len(waiting) > 0 {
 		r.log.Warn("changed keys take effect at the next start", "keys", waiting)
 	}
@@ -126,7 +127,8 @@ func (r *reloader) reload(ctx context.Context, asked bool) error {
 	r.level.Set(c.Log.Level)
 	c.Poll.Mode, c.Poll.Baseline = r.inForce.Poll.Mode, r.inForce.Poll.Baseline
 	r.inForce.Companies, r.inForce.Poll, r.inForce.Quota, r.inForce.Log.Level = c.Companies, c.Poll, c.Quota, c.Log.Level
-	r.log.Info("configuration reloaded", "keys", changed, "companies", len(c.Companies))
+	inForce := slices.DeleteFunc(changed, func(key string) bool { return !taken(key) })
+	r.log.Info("configuration reloaded", "keys", inForce, "companies", len(c.Companies))
 	return nil
 }
 

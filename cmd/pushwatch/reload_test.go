@@ -71,7 +71,7 @@ func changesWithoutARestart(t *testing.T, file string, write func(text string)) 
 	one := fmt.Sprintf("companies: [{id: %s}]\n", w.companies[0])
 	both := fmt.Sprintf("companies: [{id: %s}, {id: %s, name: Second}]\n", w.companies[0], w.companies[1])
 	write(one)
-	environ := w.environ("PUSHWATCH_COMPANIES=", "PUSHWATCH_POLL_TRACK=", "PUSHWATCH_LOG_LEVEL=")
+	environ := w.environ("PUSHWATCH_COMPANIES=", "PUSHWATCH_POLL_TRACK=", "PUSHWATCH_LOG_LEVEL=", "PUSHWATCH_QUOTA_RESERVE=")
 	cmd := program(t.Context(), t, environ, "run", "--http-listen", "127.0.0.1:0", "--config", file)
 	cmd.Stdout, cmd.Stderr = &w.log, &w.log
 	require.NoError(t, cmd.Start())
@@ -92,6 +92,9 @@ func changesWithoutARestart(t *testing.T, file string, write func(text string)) 
 	write(both + "nats: {max_age: 1h}\n")
 	says("changed keys take effect at the next start")
 	says("nats.max_age")
+
+	write(both + "nats: {max_age: 1h}\nquota: {reserve: 0.25}\n")
+	says(`msg="configuration reloaded" keys=[quota.reserve]`)
 
 	write(one)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))

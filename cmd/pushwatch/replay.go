@@ -32,11 +32,10 @@ func newReplay() *cobra.Command {
 		Example: "  pushwatch replay --company 8a210b68-6988-11ed-a1eb-0242ac120002 --since 24h --dry-run\n" +
 			"  pushwatch replay --status Failed,TimedOut --data-type invoices --since 2026-01-01 --until 2026-02-01\n" +
 			"  pushwatch replay --since 7d --to backfill.warehouse --rate 100",
-		Args: usage(cobra.NoArgs),
+		Args: arguments(),
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
-	f.StringVar(&flags.DataDir, "data-dir", "", "where the embedded servers keep their data")
+	placeFlags(cmd, &flags)
 	f.StringSliceVar(&a.companies, "company", nil, "ids of companies, with commas or repeated; all by default")
 	f.StringSliceVar(&a.dataTypes, "data-type", nil, "data types such as invoices, _ for none; all by default")
 	f.StringSliceVar(&a.statuses, "status", nil, "statuses such as Failed, in any letter case; all by default")
@@ -67,7 +66,7 @@ func newReplay() *cobra.Command {
 
 // replaySummary is how a replay ended.
 type replaySummary struct {
-	ReplayID string    `json:"replayId"`
+	ReplayID string    `json:"replayId,omitempty"` // empty: nothing was begun
 	To       string    `json:"to"`
 	Stream   string    `json:"stream,omitempty"`
 	Until    time.Time `json:"until"`
@@ -124,7 +123,10 @@ func (r *replay) run(ctx context.Context, flags config.Flags, progress io.Writer
 		return nil, err
 	}
 	fmt.Fprintf(progress, "%d events\n", events)
-	summary := &replaySummary{ReplayID: r.id, To: r.to, Until: r.of.Until, Events: events, DryRun: r.dryRun, Complete: r.dryRun}
+	summary := &replaySummary{To: r.to, Until: r.of.Until, Events: events, DryRun: r.dryRun}
+	if !r.dryRun {
+		summary.ReplayID = r.id
+	}
 	nc, err := dial(starting, s.nats)
 	if err != nil {
 		return nil, err
@@ -132,7 +134,7 @@ func (r *replay) run(ctx context.Context, flags config.Flags, progress io.Writer
 	defer nc.Close()
 	show := newReplayShown(progress, events)
 	defer show.end(false)
-	target, err := publisher.OpenReplay(starting, nc, publisher.ReplayConfig{Prefix: r.to, ID: r.id, Resumed: r.resume != "",
+	target, err := publisher.OpenReplay(starting, nc, publisher.ReplayConfig{Prefix: r.to, Live: s.stream.Name, ID: r.id, Resumed: r.resume != "",
 		Rate: r.rate, Progress: show.done})
 	var unavailable *publisher.UnavailableError
 	switch {
@@ -182,7 +184,7 @@ func (r *replay) settle(ctx context.Context, database *store.Store) error {
 		return nil
 	}
 	if r.id = r.resume; !sameSelection(r.id, r.selection()) {
-		return &usageError{fmt.Errorf("--resume: replay %s was begun with other flags: type the command that it printed", r.id)}
+		return &usageError{fmt.Errorf("--resume: replay %s was begun with other flags, or never: type the command that it printed", r.id)}
 	}
 	return nil
 }

@@ -249,7 +249,8 @@ func TestADryRunCountsAndPublishesNothing(t *testing.T) {
 	p.addStream(jetstream.StreamConfig{Name: "CODAT_REPLAY", Subjects: []string{"codat.replay.>"}})
 	s, r = p.replay("--dry-run", "--status", "Failed")
 	require.Zero(t, r.code, r.stderr)
-	assert.Equal(t, replaySummary{ReplayID: s.ReplayID, To: "codat.replay", Stream: "CODAT_REPLAY", Until: s.Until, Events: 6, DryRun: true, Complete: true}, s)
+	assert.Equal(t, replaySummary{To: "codat.replay", Stream: "CODAT_REPLAY", Until: s.Until, Events: 6, DryRun: true}, s, "nothing was begun, so nothing is complete")
+	assert.NotContains(t, r.stdout, "replayId")
 	assert.Empty(t, p.messages("CODAT_REPLAY"))
 }
 
@@ -367,6 +368,7 @@ func TestAReplayThatCannotWorkIsRefused(t *testing.T) {
 		"no stream":              {nil, 69, []string{"codat.replay.>", "nats stream add CODAT_REPLAY --subjects='codat.replay.>'"}},
 		"half a stream":          {[]string{"--to", "half"}, 69, []string{"HALF", "nats stream edit HALF --subjects='half.>'"}},
 		"a stream without acks":  {[]string{"--to", "silent"}, 78, []string{"SILENT", "no_ack"}},
+		"the live stream's name": {[]string{"--to", "codat_push"}, 69, []string{"nats stream add CODAT_PUSH_REPLAY --subjects='codat_push.>'"}},
 		"the live prefix":        {[]string{"--to", "codat.push"}, 2, []string{"overlaps", "codat.replay"}},
 		"an empty word":          {[]string{"--to", "codat..x"}, 2, []string{"no", "subject prefix"}},
 		"an unknown company":     {[]string{"--company", "nobody"}, 1, []string{"no company nobody was ever configured"}},
@@ -377,7 +379,7 @@ func TestAReplayThatCannotWorkIsRefused(t *testing.T) {
 		"a negative rate":        {[]string{"--rate", "-1"}, 2, []string{"--rate", "from 0"}},
 		"the end at the start":   {[]string{"--since", "2026-01-02", "--until", "2026-01-02"}, 2, []string{"not before"}},
 		"an id that is none":     {[]string{"--resume", "tuesday"}, 2, []string{`"tuesday"`, "16 digits"}},
-		"other flags than begun": {[]string{"--resume", "0123456789abcdef"}, 2, []string{"other flags"}},
+		"other flags than begun": {[]string{"--resume", "0123456789abcdef"}, 2, []string{"other flags, or never"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, r := p.replay(c.args...)

@@ -40,6 +40,9 @@ func newQuarantineRetry(flags *config.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(found) == 0 {
+				return tellNone(cmd, database, c.filter)
+			}
 			r := retrial{database: database, settings: s}
 			defer r.close()
 			return r.all(cmd, found)

@@ -29,7 +29,7 @@ func newRun() *cobra.Command {
 		Use: "run", Short: "Run the daemon",
 		Long: "Runs the daemon until SIGINT or SIGTERM. Without an external PostgreSQL or NATS it uses its own,\n" +
 			"durable below the data directory.",
-		Args: usage(cobra.NoArgs),
+		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDaemon(cmd.Context(), flags) },
 	}
 	cmd.Flags().StringVar(&flags.File, "config", "", "configuration file (YAML); none by default")
@@ -143,12 +143,9 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 	if c.HTTP.AnyPort {
 		wanted = ""
 	}
-	listener, err := listen(ctx, wanted)
+	listener, err := listenTelling(ctx, wanted, log)
 	if err != nil {
 		return err
-	}
-	if address := listener.Addr().String(); wanted == "" && address != defaultListen {
-		log.Warn("the default HTTP port is taken", "listen", address)
 	}
 	web := begin(func(ctx context.Context) error {
 		return serve(ctx, listener, authorised(c.HTTP.Token.Reveal(), d.handler()))

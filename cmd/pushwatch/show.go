@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -20,7 +19,7 @@ func newShow() *cobra.Command {
 		Long: "Shows an operation as last seen, each of its changes with the two moments between which it happened and\n" +
 			"where its event is in the stream, an open dispute, and what of it is set aside.",
 		Example: "  pushwatch show 8c3e19f2-7b0a-4c61-9df3-0e2a5d1b7a44",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    arguments("KEY"),
 	}
 	placeFlags(cmd, &flags)
 	cmd.Flags().StringVar(&companyID, "company", "", "id of the company, where several have an operation of this key")
@@ -66,7 +65,7 @@ func notKnown(cmd *cobra.Command, database *store.Store, companyID, key string) 
 	case len(ids) > 0:
 		return fmt.Errorf("operation %s was never read, it is in the quarantine: 'pushwatch quarantine show %s'", key, ids[0])
 	}
-	return errors.New("no operation " + key + " was ever seen")
+	return fmt.Errorf("no operation %s was ever seen; keys are those that 'pushwatch tail --since 24h' shows", key)
 }
 
 func writeLife(out io.Writer, l store.Life) error {

@@ -20,11 +20,12 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the state of the fleet",
 		Long: "Shows companies with their last finished look, unfinished operations, the outbox, the day's quota, the\n" +
-			"processes and what is set aside, as the database tells it: of all replicas, also while none runs.",
-		Args: usage(cobra.NoArgs),
+			"processes and what is set aside, as the database tells it: of all replicas, also while none runs. As\n" +
+			"CSV it is the companies, one a row.",
+		Args: arguments(),
 	}
 	placeFlags(cmd, &flags)
-	form := outputFlag(cmd, "table", "json")
+	form := outputFlag(cmd, "table", "json", "csv")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return withStore(cmd.Context(), flags, func(s settings, database *store.Store) error {
 			o, err := database.Overview(cmd.Context())
@@ -32,8 +33,11 @@ func newStatus() *cobra.Command {
 				return err
 			}
 			state := fleetState(o, s)
-			if *form == "json" {
+			switch *form {
+			case "json":
 				return writeJSON(cmd.OutOrStdout(), state)
+			case "csv":
+				return state.writeCompanies(cmd.OutOrStdout())
 			}
 			return state.write(cmd.OutOrStdout())
 		})
@@ -176,6 +180,25 @@ func (f fleet) write(out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// writeCompanies prints the companies as CSV, whose cells are exact: ids and times,
+// not names and ages.
+func (f fleet) writeCompanies(out io.Writer) error {
+	rows := listing{heads: []string{"company_id", "company_name", "discovered_at", "operations", "unfinished", "disputed", "walking", "absent_until", "process"}}
+	for _, c := range f.Companies {
+		rows.add(c.ID, c.Name, exact(c.DiscoveredAt), fmt.Sprint(c.Operations), fmt.Sprint(c.Unfinished), fmt.Sprint(c.Disputed),
+			strings.Join(c.Walking, " "), exact(c.AbsentUntil), c.Process)
+	}
+	return rows.write(out, "csv")
+}
+
+// exact spells a time for programs; "" for none.
+func exact(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339Nano)
 }
 
 // state says in a word what is going on with a company.

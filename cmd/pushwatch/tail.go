@@ -28,7 +28,7 @@ func newTail() *cobra.Command {
 			"kind are alternatives. A value that no event of the stream has yet draws a warning.",
 		Example: "  pushwatch tail --status failed,timedout\n" +
 			"  pushwatch tail --since 1h --data-type invoices -o json",
-		Args: usage(cobra.NoArgs),
+		Args: arguments(),
 	}
 	placeFlags(cmd, &flags)
 	cmd.Flags().StringSliceVar(&filter.companies, "company", nil, "ids of companies, with commas or repeated; all by default")

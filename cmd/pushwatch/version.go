@@ -37,7 +37,7 @@ func commit() string {
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print version, commit and Go version", Args: usage(cobra.NoArgs),
+		Use: "version", Short: "Print version, commit and Go version", Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "pushwatch %s, commit %s, %s %s/%s\n",
 				version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stderr 
 	flags := flag.NewFlagSet("consumer", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&s.Subject, "subject", "codat.push.>", "`filter` of the events to take, such as codat.push.*.invoices.>")
-	flags.StringVar(&s.Durable, "durable", "failed-pushes", "`name` of the durable consumer; instances with one name share the work")
+	flags.StringVar(&s.Durable, "durable", "push-events", "`name` of the durable consumer; instances with one name share the work")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (r *rig) publish(m event.Message) {
 
 func (r *rig) subscriber() *Subscriber {
 	return &Subscriber{Conn: r.connect(), Inbox: &Inbox{Pool: r.pool}, Log: slog.New(slog.NewTextHandler(r.log, nil)),
-		Stream: "CODAT_PUSH", Durable: "failed-pushes", Subject: "codat.push.>", AckWait: time.Second, Retry: 10 * time.Millisecond}
+		Stream: "CODAT_PUSH", Durable: "push-events", Subject: "codat.push.>", AckWait: time.Second, Retry: 10 * time.Millisecond}
 }
 
 // start runs an instance; stop ends it gracefully.
@@ -69,7 +69,7 @@ func (r *rig) start() (stop func()) {
 func (r *rig) settled(n uint64) {
 	r.Helper()
 	require.Eventually(r, func() bool {
-		consumer, err := r.js.Consumer(r.Context(), "CODAT_PUSH", "failed-pushes")
+		consumer, err := r.js.Consumer(r.Context(), "CODAT_PUSH", "push-events")
 		if err != nil {
 			return false
 		}
@@ -235,7 +235,7 @@ func (d delivery) Metadata() (*jetstream.MsgMetadata, error) {
 
 func TestBadMessagesAreTerminatedWithAReasonAndHoldUpNobody(t *testing.T) {
 	r := newRig(t)
-	reasons, err := r.connect().SubscribeSync("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.CODAT_PUSH.failed-pushes")
+	reasons, err := r.connect().SubscribeSync("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.CODAT_PUSH.push-events")
 	require.NoError(t, err)
 	bad := message(t, "bad", 1, push.Failed)
 	for _, body := range []string{`{"id":`, `{"id":"x"}`, strings.Replace(string(bad.Data), `"refused"`, `"\u0000"`, 1)} {

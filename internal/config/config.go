@@ -133,7 +133,7 @@ type Retention struct {
 	History    time.Duration // finished operations, since their last change; default 0
 }
 
-// HTTP says where the web page, health and metrics are served.
+// HTTP says where health and metrics are served.
 type HTTP struct {
 	Listen string // host:port, default 127.0.0.1:8080
 	// AnyPort tells that Listen was not set: when its port is taken the next free

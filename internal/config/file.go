@@ -55,7 +55,10 @@ func readFile(path string, known []string) (*file, error) {
 
 func readSource(path string) (string, error) {
 	f, err := os.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", failf("", "configuration file: %v; correct --config (PUSHWATCH_CONFIG), or leave it out: none is needed", err)
+	case err != nil:
 		return "", failf("", "configuration file: %v", err)
 	}
 	defer f.Close()

@@ -137,6 +137,9 @@ func (l *loader) checkVariables() error {
 		return nil
 	}
 	name := slices.Min(unknown) // the same one every time
+	if customary := l.customary(strings.TrimPrefix(name, variablePrefix)); customary != "" {
+		return failf("", "unknown environment variable %s; it is %s", name, customary)
+	}
 	return failf("", "unknown environment variable %s; the nearest is %s", name, nearest(name, known))
 }
 
@@ -168,6 +171,20 @@ func (l *loader) checkAddresses() error {
 		return refused("codat.base_url", args.CheckCodat(c.Codat.BaseURL, c.Codat.AllowHTTP))
 	}
 	return nil
+}
+
+// customary returns the names of what is set by a variable that is not all
+// pushwatch's own, such as DATABASE_URL; empty for any other.
+func (l *loader) customary(variable string) string {
+	if variable == apiKeyVariable {
+		return apiKeyVariable + ", or " + variablePrefix + "CODAT_API_KEY_FILE"
+	}
+	for _, s := range l.settings {
+		if s.also == variable {
+			return s.also + ", or " + s.variable()
+		}
+	}
+	return ""
 }
 
 func (l *loader) checkReplicas() error {

@@ -124,9 +124,11 @@ func TestRefusedVariablesAndFlags(t *testing.T) {
 		want    string
 	}{
 		{"an unknown variable names the nearest", config.Flags{}, []string{"PUSHWATCH_POLL_DISCOVERY=x"}, "unknown environment variable PUSHWATCH_POLL_DISCOVERY; the nearest is PUSHWATCH_POLL_DISCOVER"},
+		{"a customary variable with our prefix", config.Flags{}, []string{"PUSHWATCH_DATABASE_URL=postgres://u:canary@h/x"},
+			"unknown environment variable PUSHWATCH_DATABASE_URL; it is DATABASE_URL, or PUSHWATCH_POSTGRES_URL"},
 		{"of several unknown ones always the same is named", config.Flags{}, []string{"PUSHWATCH_Z=1", "PUSHWATCH_B=1", "PUSHWATCH_COMPANY=1"}, "unknown environment variable PUSHWATCH_B; the nearest is PUSHWATCH_CONFIG"},
 		{"companies are not one", config.Flags{}, []string{"PUSHWATCH_COMPANY=1"}, "unknown environment variable PUSHWATCH_COMPANY; the nearest is PUSHWATCH_COMPANIES"},
-		{"the key has no variable of ours", config.Flags{}, []string{"PUSHWATCH_CODAT_API_KEY=canary"}, "unknown environment variable PUSHWATCH_CODAT_API_KEY; the nearest is PUSHWATCH_CODAT_API_KEY_FILE"},
+		{"the key has no variable of ours", config.Flags{}, []string{"PUSHWATCH_CODAT_API_KEY=canary"}, "unknown environment variable PUSHWATCH_CODAT_API_KEY; it is CODAT_API_KEY, or PUSHWATCH_CODAT_API_KEY_FILE"},
 		{"a value outside its range", config.Flags{}, []string{"PUSHWATCH_POLL_PAGE_SIZE=9000"}, `PUSHWATCH_POLL_PAGE_SIZE: poll.page_size: "9000" is not a whole number from 1 to 5000`},
 		{"a cron spec", config.Flags{}, []string{"PUSHWATCH_POLL_SWEEP=bad"}, `PUSHWATCH_POLL_SWEEP: poll.sweep: cron spec "bad": wanted five fields`},
 		{"a flag", config.Flags{LogLevel: "loud"}, nil, `--log-level: log.level: "loud" is not one of debug, info, warn, error`},
@@ -157,7 +159,8 @@ func TestLoopbackAddressesNeedNoToken(t *testing.T) {
 func TestConfigurationFilesThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	_, _, err := config.Load(config.Flags{File: filepath.Join(dir, "none.yaml")}, enough)
-	assert.EqualError(t, err, "configuration file: open "+dir+"/none.yaml: no such file or directory")
+	assert.EqualError(t, err, "configuration file: open "+dir+"/none.yaml: no such file or directory; "+
+		"correct --config (PUSHWATCH_CONFIG), or leave it out: none is needed")
 	_, _, err = config.Load(config.Flags{File: dir}, enough)
 	assert.EqualError(t, err, "configuration file: read "+dir+": is a directory")
 }

@@ -95,7 +95,7 @@ func settings(c *Config, schedule func(spec string) error) []setting {
 				"`audit_horizon`; 0 is for ever"},
 
 		{key: "http.listen", flag: "--http-listen", initial: "127.0.0.1:8080", set: listen(&c.HTTP.Listen),
-			meaning: "address of the web page, health and metrics; other than loopback needs `http.token_file`"},
+			meaning: "address of health and metrics; other than loopback needs `http.token_file`"},
 		{key: "http.token_file", set: text(&c.HTTP.TokenFile),
 			meaning: "file that holds the token which HTTP clients must send"},
 		{key: "log.level", flag: "--log-level", initial: "info", set: level(&c.Log.Level),
