@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -78,16 +76,18 @@ func (p *Poller) follow(ctx context.Context, c push.Company, due []push.Due) (in
 		}
 		shown = seen
 	}
-	var group errgroup.Group
-	group.SetLimit(getsAtOnce)
+	slots := make(chan struct{}, getsAtOnce)
+	var group sync.WaitGroup
 	for _, d := range due {
 		if shown[d.Key] && !d.Disputed {
 			continue
 		}
-		group.Go(func() error {
-			if !f.goesOn() {
-				return nil
-			}
+		slots <- struct{}{}
+		if !f.goesOn() { // asked here, in their order: whoever has his turn before the last failure is asked
+			break
+		}
+		group.Go(func() {
+			defer func() { <-slots }()
 			events, err := guarded(ctx, c, func(ctx context.Context, c push.Company) (int, error) {
 				return p.getDue(ctx, c, d.Key)
 			})
@@ -96,11 +96,10 @@ func (p *Poller) follow(ctx context.Context, c push.Company, due []push.Due) (in
 				err = nil // told by the quarantine, or gone at Codat: no failure of the run
 			}
 			f.note(events, err)
-			return nil
 		})
 	}
-	err := group.Wait()
-	return f.events, errors.Join(err, f.err)
+	group.Wait()
+	return f.events, f.err
 }
 
 // getDue asks for one operation and records what it shows.
