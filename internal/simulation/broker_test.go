@@ -71,6 +71,7 @@ func (b *broker) drop(gone func(*publisher.StoredMessage) bool, tell func(*oracl
 // powerCut takes the newest n messages, and with them the memory of their ids. All
 // connections break.
 func (b *broker) powerCut(n int) {
+	b.repeats()
 	keep := max(0, len(b.messages)-n)
 	b.last = 0
 	if keep > 0 {
@@ -95,9 +96,20 @@ func (b *broker) powerCut(n int) {
 }
 
 func (b *broker) delete() {
+	b.repeats()
 	b.drop(func(*publisher.StoredMessage) bool { return true }, (*oracle).lost)
 	b.there = false
 	b.world.note("broker", "the stream is deleted", "")
+}
+
+// repeats: from now on sequences are given out twice. A message that is on its way
+// since before may expect the very sequence that another one has now, and only the
+// window of ids keeps it out: it must be longer than anything is on its way, as it
+// is where pushwatch makes the stream.
+func (b *broker) repeats() {
+	if b.world != nil {
+		b.window = 2 * time.Minute
+	}
 }
 
 // purge takes all messages; the server remembers their ids.
