@@ -60,6 +60,7 @@ type walk struct {
 	single  bool // the server gives one row a page when that is asked, as far as it has shown
 
 	begun     bool
+	probing   bool // the next page is read again on purpose
 	learning  bool // the order was refused in this walk, and not yet told to the client
 	requests  int
 	covered   int // rows from the start of the list that the walk has read or was told to pass over
@@ -98,6 +99,7 @@ func (w *walk) next(ctx context.Context) (push.Page, error) {
 			return w.take(got)
 		case got.cut && w.size == 1 && got.items == 0:
 			w.number-- // a page that may show whether the server gives one row when that is asked
+			w.probing = true
 		case !w.yields(got, err):
 			return push.Page{}, fmt.Errorf("page %d: %w", w.number, err)
 		}
@@ -148,11 +150,13 @@ func (w *walk) take(got listing) (push.Page, error) {
 	gap := w.advance(page, got)
 	page.Last = !gap && !got.cut && w.ends(got, page.Size)
 
-	if fresh || got.items == 0 && !got.cut {
+	switch {
+	case fresh || got.items == 0 && !got.cut:
 		w.repeating = 0
-	} else {
+	case !w.probing:
 		w.repeating++
 	}
+	w.probing = false
 	// Rows that arrive while a page is read can push all of it onto the next one:
 	// once is an accident. Twice in a row, the server gives the same for ever.
 	if w.repeating > 1 && !page.Last {

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -35,6 +34,15 @@ func (p *process) within(ctx context.Context, what string, effect func() string)
 	ctx, cancel := context.WithTimeout(ctx, statement)
 	defer cancel()
 	return p.ask(ctx, toDatabase, what, effect)
+}
+
+// outcome is how a call went. Of one whose answer was lost nothing is looked at: its
+// effect may come yet, beside whoever looks.
+func outcome(lost error, err *error) error {
+	if lost != nil {
+		return lost
+	}
+	return *err
 }
 
 func (w *world) leases() []string {
@@ -93,7 +101,7 @@ func (p *process) MarkAbsent(ctx context.Context, c push.Company, until time.Tim
 		err = p.data.markAbsent(c, until)
 		return p.world.tell(err, "")
 	})
-	return cmp.Or(lost, err)
+	return outcome(lost, &err)
 }
 
 func (p *process) OpenWalk(ctx context.Context, c push.Company, kind push.WalkKind, startedAt time.Time) (push.Walk, error) {
@@ -105,7 +113,7 @@ func (p *process) OpenWalk(ctx context.Context, c push.Company, kind push.WalkKi
 		}
 		return p.world.tell(err, "from page %d, floor %s", walk.FirstPage, p.world.since(walk.Floor))
 	})
-	if err := cmp.Or(lost, err); err != nil {
+	if err := outcome(lost, &err); err != nil {
 		return push.Walk{}, err
 	}
 	return walk, nil
@@ -148,7 +156,7 @@ func (p *process) Record(ctx context.Context, r push.Record) (push.Recorded, err
 		recorded, err = p.data.record(r, before)
 		return w.tell(err, "%d events, known %t, finished %t, disputed %v", recorded.Events, recorded.Known, recorded.Finished, recorded.Disputed)
 	})
-	if err := cmp.Or(lost, err); err != nil {
+	if err := outcome(lost, &err); err != nil {
 		return push.Recorded{}, err
 	}
 	return recorded, nil
@@ -182,16 +190,18 @@ func (o *outbox) Buckets() (bits uint64) {
 	return bits
 }
 
-func (o *outbox) Pending(ctx context.Context, after int64, most int) (pending []event.Pending, more bool, err error) {
+func (o *outbox) Pending(ctx context.Context, after int64, most int) ([]event.Pending, bool, error) {
 	held := o.owned()
 	if len(held) == 0 {
 		return nil, false, nil
 	}
-	err = o.ask(ctx, toDatabase, "reads the outbox behind "+strconv.FormatInt(after, 10), func() string {
+	var pending []event.Pending
+	var more bool
+	err := o.ask(ctx, toDatabase, "reads the outbox behind "+strconv.FormatInt(after, 10), func() string {
 		pending, more = o.data.pending(held, after, most)
 		return o.world.say("%d", len(pending))
 	})
-	if err != nil {
+	if err != nil { // the effect may come yet
 		return nil, false, err
 	}
 	return pending, more, nil
@@ -217,18 +227,20 @@ func (o *outbox) count(ctx context.Context, what string, effect func() (int, err
 	return n, err
 }
 
-func (o *outbox) Reject(ctx context.Context, p event.Pending, class, detail string) (waited bool, err error) {
+func (o *outbox) Reject(ctx context.Context, p event.Pending, class, detail string) (bool, error) {
 	held := o.owned()
+	var waited bool
+	var err error
 	lost := o.ask(ctx, toDatabase, "sets aside "+p.ID, func() string {
 		if waited, err = o.data.reject(held, p, class); waited {
 			o.world.complain("%s was set aside as %s: %s", o.world.named(p.ID), class, detail)
 		}
 		return o.world.tell(err, "%s, %t", class, waited)
 	})
-	if err := cmp.Or(lost, err); err != nil {
-		return false, err
+	if lost != nil { // the effect may come yet
+		return false, lost
 	}
-	return waited, nil
+	return waited, err
 }
 
 func (o *outbox) Newest(ctx context.Context, within time.Duration, most int) ([]event.Kept, error) {
@@ -284,7 +296,7 @@ func (o *outbox) Adopt(ctx context.Context, op event.Operation, epoch string, th
 		adopted, err = o.data.adopt(held, op, epoch, there)
 		return o.world.tell(err, "%t, behind version %d", adopted, there[len(there)-1].Event.Version)
 	})
-	if err := cmp.Or(lost, err); err != nil {
+	if err := outcome(lost, &err); err != nil {
 		return false, err
 	}
 	return adopted, nil
