@@ -55,14 +55,14 @@ type Config struct {
 	Transport http.RoundTripper
 }
 
-// parseBase checks a base URL and returns it without a trailing slash. Its
-// errors do not repeat the URL, because a wrong one may hold a password.
 // CheckBaseURL says why [New] would not take an address. Its error does not show it.
 func CheckBaseURL(raw string, allowHTTP bool) error {
 	_, err := parseBase(raw, allowHTTP)
 	return err
 }
 
+// parseBase checks a base URL and returns it without a trailing slash. Its
+// errors do not repeat the URL, because a wrong one may hold a password.
 func parseBase(raw string, allowHTTP bool) (*url.URL, error) {
 	if raw == "" {
 		raw = DefaultBaseURL

@@ -61,6 +61,7 @@ type walk struct {
 
 	begun     bool
 	probing   bool // the next page is read again on purpose
+	probed    bool // one was, since something new was read
 	learning  bool // the order was refused in this walk, and not yet told to the client
 	requests  int
 	covered   int // rows from the start of the list that the walk has read or was told to pass over
@@ -99,7 +100,7 @@ func (w *walk) next(ctx context.Context) (push.Page, error) {
 			return w.take(got)
 		case got.cut && w.size == 1 && got.items == 0:
 			w.number-- // a page that may show whether the server gives one row when that is asked
-			w.probing = true
+			w.probing, w.probed = !w.probed, true
 		case !w.yields(got, err):
 			return push.Page{}, fmt.Errorf("page %d: %w", w.number, err)
 		}
@@ -152,7 +153,7 @@ func (w *walk) take(got listing) (push.Page, error) {
 
 	switch {
 	case fresh || got.items == 0 && !got.cut:
-		w.repeating = 0
+		w.repeating, w.probed = 0, false
 	case !w.probing:
 		w.repeating++
 	}

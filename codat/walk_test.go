@@ -446,6 +446,18 @@ func TestAServerThatRepeatsABadRecordEndsTheWalkToo(t *testing.T) {
 	assert.Len(t, ledger.settled(t), 3)
 }
 
+// A page that is read again on purpose is no sign of a server that repeats itself,
+// but it is read so once: a server that never gives one row would be asked for ever.
+func TestAServerThatNeverGivesOneRowIsNotAskedForEver(t *testing.T) {
+	list := &codatList{rows: rows(20), minSize: 2}
+	list.rows[15].tail, list.rows[17].tail = 4000, 4000
+	client, _ := serve(t, list.ServeHTTP)
+	client.maxListBody, client.maxPages = 3000, 200
+	got := list.walk(t, client, push.ListWalk{PageSize: 1})
+	assert.Equal(t, push.KindMalformed, kindOfError(t, got.err))
+	assert.Less(t, len(list.queries), 15, "%v", list.asked(t))
+}
+
 func TestAListThatNeverEndsIsLeftAtTheBound(t *testing.T) {
 	list := &codatList{rows: rows(1000)}
 	client, _ := serve(t, list.ServeHTTP)
