@@ -267,23 +267,27 @@ func (p *Poller) record(ctx context.Context, r push.Record) (push.Recorded, erro
 	return recorded, nil
 }
 
-// tolerance is how far Codat's clock may be from ours before it is told. Nothing
-// breaks by it; but one of the two is wrong, and people compare times.
-const tolerance = 2 * time.Second
+const (
+	tolerance = 2 * time.Second // how far Codat's clock may be from ours before it is told
+	skewEvery = time.Hour       // how often that is told
+)
 
-// compareClocks tells once that Codat's clock and ours differ for certain, and
-// once that they do not any more.
+// compareClocks tells, seldom, that Codat's clock and ours differ for certain.
+// Nothing breaks by it; but one of the two is wrong, and people compare times. That
+// they agree is never certain: a slow answer proves little.
 func (p *Poller) compareClocks(ahead time.Duration) {
-	skewed := ahead.Abs() > tolerance
+	if ahead.Abs() <= tolerance {
+		return
+	}
+	now := p.config.Now()
 	p.mu.Lock()
-	news := skewed != p.skewed
-	p.skewed = skewed
+	news := p.skewed.IsZero() || now.Sub(p.skewed) >= skewEvery
+	if news {
+		p.skewed = now
+	}
 	p.mu.Unlock()
-	switch {
-	case news && skewed:
+	if news {
 		p.config.Logger.Warn("Codat's clock and ours differ", "codat_ahead", ahead)
-	case news:
-		p.config.Logger.Info("Codat's clock and ours agree again")
 	}
 }
 

@@ -93,7 +93,7 @@ type Poller struct {
 	taken  map[string]time.Time // assigned companies: since when, here
 	looked map[string]time.Time // start of the last finished look of a company
 	unkept map[string]refusal   // companies of which a look could not be kept, the last time
-	skewed bool                 // Codat's clock and ours were found to differ, and it was told
+	skewed time.Time            // when it was last told that Codat's clock and ours differ
 }
 
 type busyKey struct {
