@@ -86,6 +86,18 @@ func TestAPassGoesNoFurtherAfterTrouble(t *testing.T) {
 	o.finished(t, readAll(t, nc))
 }
 
+// What was committed late, at a place that the pass is past, waits for its end.
+func TestALongPassEndsSoThatWhatCameLateHasItsTurn(t *testing.T) {
+	nc := dial(t, startBroker(t).url())
+	o := newOutbox()
+	o.fill(200, 1)
+
+	result, err := newRelay(t, ensure(t, nc), o, func(c *Config) { c.Batch = 1 }).RunOnce(t.Context())
+
+	require.NoError(t, err)
+	assert.Equal(t, Result{Taken: passBatches, Recorded: passBatches}, result)
+}
+
 // What the stream may have lost comes before anything else, also in the middle of
 // a long backlog.
 func TestAPassEndsWhereThereIsAReasonForAnAudit(t *testing.T) {
