@@ -95,9 +95,9 @@ func (v view) errorMessage() *string {
 
 // validation has errors for a failure and sometimes a warning for a success;
 // everything else has null, which is not the same as two empty lists.
-func (v view) validation() *wireValidation {
+func (v view) validation() *WireValidation {
 	d := v.texts("validation")
-	result := &wireValidation{Errors: []wireValidationItem{}, Warnings: []wireValidationItem{}}
+	result := &WireValidation{Errors: []WireValidationItem{}, Warnings: []WireValidationItem{}}
 	switch v.now.Status {
 	case Failed:
 		for range 1 + d.IntN(2) {
@@ -110,7 +110,7 @@ func (v view) validation() *wireValidation {
 		if d.IntN(8) != 0 {
 			return nil
 		}
-		result.Warnings = append(result.Warnings, wireValidationItem{
+		result.Warnings = append(result.Warnings, WireValidationItem{
 			Message:       optional("Amounts were rounded to two decimal places."),
 			ValidatorName: optional("RoundingValidator"),
 		})
@@ -120,11 +120,11 @@ func (v view) validation() *wireValidation {
 	return result
 }
 
-func (v view) remark(d *rand.Rand) wireValidationItem {
+func (v view) remark(d *rand.Rand) WireValidationItem {
 	t := typeOf(v.dataType)
 	trouble := t.troubles[d.IntN(len(t.troubles))]
 	number := fmt.Sprintf("%s-%04d", strings.ToUpper(t.noun[:2]), d.IntN(10000))
-	return wireValidationItem{
+	return WireValidationItem{
 		ItemID:        optional(strings.ReplaceAll(trouble.item, "#", strconv.Itoa(d.IntN(5)))),
 		Message:       optional(fmt.Sprintf(trouble.message, number)),
 		ValidatorName: optional(strings.ReplaceAll(t.noun, " ", "") + "Validator"),
@@ -132,17 +132,17 @@ func (v view) remark(d *rand.Rand) wireValidationItem {
 }
 
 // changes tells which record a success made or modified.
-func (v view) changes() []wireChange {
+func (v view) changes() []WireChange {
 	if v.now.Status != Success {
 		return nil
 	}
 	d := v.texts("changes")
-	change := wireChange{Type: "Created", RecordRef: wireRecordRef{ID: uuid(d), DataType: v.dataType}}
+	change := WireChange{Type: "Created", RecordRef: WireRecordRef{ID: uuid(d), DataType: v.dataType}}
 	switch d.IntN(10) {
 	case 0:
 		change.Type = "Modified"
 	case 1:
 		change.Type, change.AttachmentID = "AttachmentUploaded", optional(uuid(d))
 	}
-	return []wireChange{change}
+	return []WireChange{change}
 }

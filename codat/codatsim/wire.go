@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// wireOperation is a push operation as the API spells it. List and get answer
-// with the same object.
-type wireOperation struct {
-	Changes           []wireChange    `json:"changes"`
+// WireOperation is a push operation as the API spells it. List and get answer
+// with the same object. It, and what it holds, is there for whoever renders answers
+// beforehand; see [RenderPage].
+type WireOperation struct {
+	Changes           []WireChange    `json:"changes"`
 	DataType          *string         `json:"dataType"`
 	CompanyID         string          `json:"companyId"`
 	PushOperationKey  string          `json:"pushOperationKey"`
@@ -21,27 +22,31 @@ type wireOperation struct {
 	TimeoutInSeconds  *int            `json:"timeoutInSeconds"`
 	Status            string          `json:"status"`
 	ErrorMessage      *string         `json:"errorMessage"`
-	Validation        *wireValidation `json:"validation"`
+	Validation        *WireValidation `json:"validation"`
 	StatusCode        int             `json:"statusCode"`
 }
 
-type wireChange struct {
+// WireChange is a record that a push made, changed or deleted.
+type WireChange struct {
 	Type         string        `json:"type"`
-	RecordRef    wireRecordRef `json:"recordRef"`
+	RecordRef    WireRecordRef `json:"recordRef"`
 	AttachmentID *string       `json:"attachmentId"`
 }
 
-type wireRecordRef struct {
+// WireRecordRef names that record.
+type WireRecordRef struct {
 	ID       string `json:"id"`
 	DataType string `json:"dataType"`
 }
 
-type wireValidation struct {
-	Errors   []wireValidationItem `json:"errors"`
-	Warnings []wireValidationItem `json:"warnings"`
+// WireValidation is what the accounting platform said.
+type WireValidation struct {
+	Errors   []WireValidationItem `json:"errors"`
+	Warnings []WireValidationItem `json:"warnings"`
 }
 
-type wireValidationItem struct {
+// WireValidationItem is one remark of it.
+type WireValidationItem struct {
 	ItemID        *string `json:"itemId"`
 	Message       *string `json:"message"`
 	ValidatorName *string `json:"validatorName"`
@@ -54,7 +59,7 @@ type wireError struct {
 	Service           string          `json:"service"`
 	Error             string          `json:"error"`
 	CorrelationID     string          `json:"correlationId"`
-	Validation        *wireValidation `json:"validation"`
+	Validation        *WireValidation `json:"validation"`
 	CanBeRetried      string          `json:"canBeRetried"`
 	DetailedErrorCode int             `json:"detailedErrorCode"`
 }
@@ -84,8 +89,8 @@ func (f dateForm) spell(t time.Time) string {
 }
 
 // render spells an operation of a company.
-func (v view) render(companyID string, dates dateForm) wireOperation {
-	w := wireOperation{
+func (v view) render(companyID string, dates dateForm) WireOperation {
+	w := WireOperation{
 		DataType:          optional(v.dataType),
 		CompanyID:         companyID,
 		PushOperationKey:  v.key,
@@ -149,6 +154,17 @@ type wireLinks struct {
 
 type wireLink struct {
 	Href string `json:"href"`
+}
+
+// RenderPage returns the body of a page of a company's list of total operations, as
+// the simulator answers it when nothing is disturbed.
+func RenderPage(companyID string, operations []WireOperation, number, size, total int) []byte {
+	rows := make([][]byte, len(operations))
+	for i, op := range operations {
+		rows[i] = encode(op)
+	}
+	links := pageLinks(Request{CompanyID: companyID, Page: number}, size, number*size < total)
+	return encodePage(rows, number, size, total, links)
 }
 
 // encodePage puts a page together from rows that are JSON already, and may be no

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/pushwatch/pushwatch/codat/codatsim"
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/push"
 )
@@ -125,7 +126,9 @@ func measureDecode(_ context.Context, r *rig) (samples, error) {
 	n := 0
 	took, err := r.timed("decode", func() error {
 		for _, body := range bodies {
-			var page wirePage
+			var page struct {
+				Results []codatsim.WireOperation `json:"results"`
+			}
 			if err := json.Unmarshal(body, &page); err != nil {
 				return err
 			}

@@ -3,11 +3,11 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/pushwatch/pushwatch/codat/codatsim"
 	"github.com/pushwatch/pushwatch/push"
 )
 
@@ -66,93 +66,33 @@ func (h history) operations(after bool) []push.Operation {
 	return all
 }
 
-// wire is an operation as Codat spells it.
-type wire struct {
-	Changes           []wireChange     `json:"changes"`
-	DataType          string           `json:"dataType"`
-	CompanyID         string           `json:"companyId"`
-	PushOperationKey  string           `json:"pushOperationKey"`
-	DataConnectionKey string           `json:"dataConnectionKey"`
-	RequestedOnUTC    string           `json:"requestedOnUtc"`
-	CompletedOnUTC    *string          `json:"completedOnUtc"`
-	TimeoutInMinutes  *int             `json:"timeoutInMinutes"`
-	TimeoutInSeconds  *int             `json:"timeoutInSeconds"`
-	Status            string           `json:"status"`
-	ErrorMessage      *string          `json:"errorMessage"`
-	Validation        *push.Validation `json:"validation"`
-	StatusCode        int              `json:"statusCode"`
-}
-
-type wireChange struct {
-	Type         string        `json:"type"`
-	RecordRef    wireRecordRef `json:"recordRef"`
-	AttachmentID *string       `json:"attachmentId"`
-}
-
-type wireRecordRef struct {
-	ID       string `json:"id"`
-	DataType string `json:"dataType"`
-}
-
 const wireTime = "2006-01-02T15:04:05.0000000Z"
 
 // spell returns an operation as Codat does.
-func spell(op push.Operation) wire {
-	w := wire{DataType: op.DataType, CompanyID: op.CompanyID, PushOperationKey: op.Key, DataConnectionKey: op.ConnectionID,
+func spell(op push.Operation) codatsim.WireOperation {
+	w := codatsim.WireOperation{DataType: &op.DataType, CompanyID: op.CompanyID, PushOperationKey: op.Key, DataConnectionKey: op.ConnectionID,
 		RequestedOnUTC: op.RequestedOn.Format(wireTime), Status: string(op.Status),
-		StatusCode: *op.StatusCode, Changes: []wireChange{}}
+		StatusCode: *op.StatusCode, Changes: []codatsim.WireChange{}}
 	if !op.CompletedOn.IsZero() {
 		completed := op.CompletedOn.Format(wireTime)
 		w.CompletedOnUTC = &completed
 	}
 	for _, c := range op.Changes {
-		w.Changes = append(w.Changes, wireChange{Type: *c.Type, RecordRef: wireRecordRef{*c.RecordRef.ID, *c.RecordRef.DataType}})
+		w.Changes = append(w.Changes, codatsim.WireChange{Type: *c.Type,
+			RecordRef: codatsim.WireRecordRef{ID: *c.RecordRef.ID, DataType: *c.RecordRef.DataType}})
 	}
 	return w
-}
-
-// wirePage is a page of the list as Codat spells it.
-type wirePage struct {
-	Results      []wire    `json:"results"`
-	PageNumber   int       `json:"pageNumber"`
-	PageSize     int       `json:"pageSize"`
-	TotalResults int       `json:"totalResults"`
-	Links        wireLinks `json:"_links"`
-}
-
-type wireLinks struct {
-	Current wireLink  `json:"current"`
-	Self    wireLink  `json:"self"`
-	Next    *wireLink `json:"next,omitempty"`
-}
-
-type wireLink struct {
-	Href string `json:"href"`
 }
 
 // render returns the bodies of a list's pages.
 func render(operations []push.Operation, size int) [][]byte {
 	var bodies [][]byte
-	total := len(operations)
 	for chunk := range slices.Chunk(operations, size) {
-		number := len(bodies) + 1
-		link := func(n int) wireLink {
-			return wireLink{fmt.Sprintf("/companies/%s/push?page=%d&pageSize=%d", companyID, n, size)}
+		rows := make([]codatsim.WireOperation, len(chunk))
+		for i, op := range chunk {
+			rows[i] = spell(op)
 		}
-		page := wirePage{PageNumber: number, PageSize: size, TotalResults: total,
-			Links: wireLinks{Current: link(number), Self: wireLink{"/companies/" + companyID + "/push"}}}
-		if number*size < total {
-			next := link(number + 1)
-			page.Links.Next = &next
-		}
-		for _, op := range chunk {
-			page.Results = append(page.Results, spell(op))
-		}
-		body, err := json.Marshal(page)
-		if err != nil {
-			panic(err) // strings and numbers
-		}
-		bodies = append(bodies, body)
+		bodies = append(bodies, codatsim.RenderPage(companyID, rows, len(bodies)+1, size, len(operations)))
 	}
 	return bodies
 }
