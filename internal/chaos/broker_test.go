@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,14 +59,40 @@ func (w *world) published(n int) {
 	}
 }
 
-// racingRelays lets two relays publish every bucket, whoever holds it.
+// racingRelays lets two relays publish every bucket, whoever holds it. What NATS
+// answers to the faster one is held up until the other has looked at the outbox too.
 func racingRelays(t *trial) verdict {
 	w := newWorld(t, options{sim: crowd(t.n)})
 	w.forced = []string{fault.BucketLease}
-	w.nats.Judge(faultproxy.FirstOfEach(faultproxy.Pass)) // counts nothing; the race is the fault
+	acknowledged, done := make(chan struct{}, 1), make(chan struct{})
+	w.nats.Judge(func(message []byte) faultproxy.Fate {
+		if faultproxy.Acknowledged(message) > 0 {
+			select {
+			case acknowledged <- struct{}{}:
+			default:
+			}
+		}
+		return faultproxy.Pass
+	})
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-acknowledged:
+				w.nats.Set(faultproxy.HalfOpen)
+				t.wait(1500 * time.Millisecond) // a relay that nobody wakes looks every second
+				w.nats.Set(faultproxy.Open)
+			}
+		}
+	})
 	var v verdict
 	pair := []*daemon{w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000"), w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000")}
 	w.published(t.n)
+	close(done)
+	holding.Wait()
+	w.nats.Judge(nil)
 	v = w.settle(v)
 	for _, d := range pair {
 		w.stop(d)
