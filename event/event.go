@@ -131,7 +131,8 @@ type Lost struct {
 	Above int64
 }
 
-// Foreign is a message of an operation that another database published.
+// Foreign is a message of an operation that its database does not know: another one
+// published it, or a commit that is lost.
 type Foreign struct {
 	Event    Event // as decoded from its body
 	Sequence uint64

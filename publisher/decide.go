@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -14,8 +15,8 @@ type verdict struct {
 	sequence uint64    // found: where the event is; retry, lost: the last sequence that is there, 0 for none
 	at       time.Time // found: when the stream stored it
 	above    int64     // lost: the last version that is there, 0 for none
-	class    string    // reject
-	detail   string    // reject
+	class    string    // reject, adopt: if it cannot be taken over
+	detail   string    // reject, adopt, search
 }
 
 type action int
@@ -26,7 +27,7 @@ const (
 	expired               // as retry, and what stood before it left by its age
 	lost                  // it is not, and events before it are missing that ought to be there
 	search                // a later version is there: whether this one is too must be looked up
-	adopt                 // an earlier database published the operation: take its history over
+	adopt                 // other events of the operation stand there: take them over, and go on behind them
 	reject                // it can never be published
 )
 
@@ -50,21 +51,35 @@ func decide(p event.Pending, last *StoredMessage, maxAge time.Duration) verdict 
 			detail: fmt.Sprintf("sequence %d of the stream, subject %s, is not pushwatch's", last.Sequence, last.Subject)}
 	case there.Instance != mine.Instance && last.Sequence == p.PreviousSequence:
 		return verdict{action: retry, sequence: last.Sequence} // adopted before
-	case there.Instance != mine.Instance && p.Version == 1 && !fault.Off(fault.Adoption):
-		return verdict{action: adopt, sequence: last.Sequence,
-			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
-	case there.Instance != mine.Instance && there.Version < p.Version:
+	case there.Version < p.Version:
 		return behind(p, last.Sequence, there.Version, maxAge)
 	case there.Instance != mine.Instance:
-		return verdict{action: reject, class: classForeignInstance,
-			detail: fmt.Sprintf("sequence %d of the stream is event %s, made by another database", last.Sequence, last.ID)}
-	case there.Version == mine.Version:
-		return verdict{action: found, sequence: last.Sequence, at: last.Time}
-	case there.Version > mine.Version:
-		return verdict{action: search,
-			detail: fmt.Sprintf("sequence %d of the stream is the later event %s", last.Sequence, last.ID)}
+		return inTheWay(last, "made by another database")
+	case there.Version == p.Version:
+		return same(p, last)
 	}
-	return behind(p, last.Sequence, there.Version, maxAge)
+	return verdict{action: search,
+		detail: fmt.Sprintf("sequence %d of the stream is the later event %s", last.Sequence, last.ID)}
+}
+
+// same decides where a message has the id of p. The bytes of an event are committed
+// with its id: other ones are from a commit that this database, an older copy, has
+// lost.
+func same(p event.Pending, there *StoredMessage) verdict {
+	if bytes.Equal(there.Data, p.Data) || fault.Off(fault.Adoption) {
+		return verdict{action: found, sequence: there.Sequence, at: there.Time}
+	}
+	return inTheWay(there, "of a commit that this database has lost")
+}
+
+// inTheWay decides where an event of another history has the place of a pending one.
+func inTheWay(there *StoredMessage, whose string) verdict {
+	v := verdict{action: adopt, sequence: there.Sequence, class: classForeignInstance,
+		detail: fmt.Sprintf("sequence %d of the stream is event %s, %s", there.Sequence, there.ID, whose)}
+	if fault.Off(fault.Adoption) {
+		v.action = reject
+	}
+	return v
 }
 
 // behind decides where an older version, or none, is the last one there.

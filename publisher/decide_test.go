@@ -17,7 +17,7 @@ func TestDecideForEveryLastMessage(t *testing.T) {
 	young, old := now.Add(-24*time.Hour), now.Add(-maxAge)
 	id := func(version int64) string { return event.ID(instance, "company", "key", version) }
 	pending := func(version int64, at time.Time) event.Pending {
-		p := event.Pending{Message: event.Message{ID: id(version)}, CompanyID: "company", Key: "key", Version: version, PreviousAt: at, ReadAt: now}
+		p := event.Pending{Message: event.Message{ID: id(version), Data: []byte(id(version))}, CompanyID: "company", Key: "key", Version: version, PreviousAt: at, ReadAt: now}
 		if version > 1 {
 			p.PreviousID = id(version - 1)
 		}
@@ -32,10 +32,16 @@ func TestDecideForEveryLastMessage(t *testing.T) {
 		{"fifth, the fourth beyond the stream's age", pending(5, old)},
 		{"fifth, the fourth never recorded", pending(5, time.Time{})},
 	}
-	at := func(id string) *StoredMessage { return &StoredMessage{Sequence: 70, Subject: "a.subject", ID: id} }
+	at := func(id string) *StoredMessage {
+		return &StoredMessage{Sequence: 70, Subject: "a.subject", ID: id, Data: []byte(id)}
+	}
+	other := func(id, whose string) verdict {
+		return verdict{action: adopt, sequence: 70, class: classForeignInstance, detail: "sequence 70 of the stream is event " + id + ", " + whose}
+	}
+	theirs := func(version int64) string { return event.ID("deadbeef", "company", "key", version) }
+	altered := at(id(5))
+	altered.Data = []byte("what a lost commit said")
 	foreign := verdict{action: reject, class: classForeignMessage, detail: "sequence 70 of the stream, subject a.subject, is not pushwatch's"}
-	instanceOf := event.ID("deadbeef", "company", "key", 5)
-	other := verdict{action: reject, class: classForeignInstance, detail: "sequence 70 of the stream is event " + instanceOf + ", made by another database"}
 	later := verdict{action: search, detail: "sequence 70 of the stream is the later event " + id(6)}
 	all := func(v verdict) [4]verdict { return [4]verdict{v, v, v, v} }
 	for _, c := range []struct {
@@ -51,7 +57,13 @@ func TestDecideForEveryLastMessage(t *testing.T) {
 		{"the fifth", at(id(5)), [4]verdict{overtaken(id(5)),
 			{action: found, sequence: 70}, {action: found, sequence: 70}, {action: found, sequence: 70}}},
 		{"a later one", at(id(6)), all(later)},
-		{"another instance's", at(instanceOf), [4]verdict{{action: adopt, sequence: 70, detail: other.detail}, other, other, other}},
+		{"the fifth of a lost commit", altered, func() [4]verdict {
+			v := other(id(5), "of a commit that this database has lost")
+			return [4]verdict{overtaken(id(5)), v, v, v}
+		}()},
+		{"another instance's fifth", at(theirs(5)), all(other(theirs(5), "made by another database"))},
+		{"another instance's fourth", at(theirs(4)), [4]verdict{other(theirs(4), "made by another database"),
+			{action: retry, sequence: 70}, {action: retry, sequence: 70}, {action: retry, sequence: 70}}},
 		{"another operation's", at(event.ID(instance, "company", "other", 5)), all(foreign)},
 		{"another operation's of another instance", at(event.ID("deadbeef", "company", "other", 5)), all(foreign)},
 		{"one without an id", at(""), all(foreign)},

@@ -10,7 +10,7 @@ const (
 	byExpired  = "expired"  // as retry, after the event before it left the stream by its age
 	byLost     = "lost"     // the events before it are missing from the stream
 	byRejected = "rejected" // it can never be published
-	byAdopted  = "adopted"  // an earlier database's events stand there: its history goes on behind them
+	byAdopted  = "adopted"  // events that the database does not know stand there: its history goes on behind them
 )
 
 var resolutions = []string{byFound, byRetry, byExpired, byLost, byRejected, byAdopted}
@@ -73,7 +73,7 @@ func newMetrics() *Metrics {
 		}),
 		adopted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pushwatch_operations_adopted_total",
-			Help: "Operations that took their history from events which an earlier database had published.",
+			Help: "Operations that go on behind events in the stream which the database did not know.",
 		}),
 	}
 	for _, by := range resolutions {

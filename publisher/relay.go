@@ -58,11 +58,12 @@ type Archive interface {
 	// After returns, oldest first, at most max such events behind the given one,
 	// by time and sequence; behind the zero event are all of them.
 	After(ctx context.Context, last event.Kept, within time.Duration, max int) ([]event.Kept, error)
-	// Adopt puts the operation's own history, none of which is in the stream,
-	// behind that of another database, which is: versions and statuses go on from
-	// the last of the messages, which are all that there are, in order; what they
-	// tell already is not told again. One commit; it returns false, and changes
-	// nothing, when something of the operation was published or set aside.
+	// Adopt puts the operation's events that wait behind others of it, which are in
+	// the stream and which the database does not know: versions and statuses go on
+	// from the last of the messages, which are in order, and all that there are from
+	// the lowest of those that wait on; what they tell already is not told again. One
+	// commit; it returns false, and changes nothing, when the messages do not begin
+	// where what was published ends, or when something was set aside.
 	Adopt(ctx context.Context, op event.Operation, epoch string, there []event.Foreign) (bool, error)
 }
 

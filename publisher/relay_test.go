@@ -192,6 +192,7 @@ func TestAnEventBehindWhichALaterOneStandsIsFoundOrSetAside(t *testing.T) {
 					continue
 				}
 				m := nats.NewMsg(row.Subject)
+				m.Data = row.Data
 				m.Header.Set(jetstream.MsgIDHeader, row.ID)
 				_, err := js.PublishMsg(t.Context(), m)
 				require.NoError(t, err)

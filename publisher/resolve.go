@@ -107,7 +107,7 @@ func (b *batch) search(ctx context.Context, p *event.Pending, later verdict) (ve
 	case msg == nil:
 		return verdict{action: reject, class: classOvertaken, detail: later.detail}, nil
 	}
-	return verdict{action: found, sequence: msg.Sequence, at: msg.Time}, nil
+	return same(*p, msg), nil
 }
 
 // requeue brings back what the stream lost before p, and returns how many events

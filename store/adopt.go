@@ -16,15 +16,19 @@ import (
 // are the same meanwhile.
 const parked = 1 << 40
 
-// Adopt puts an operation's own history, of which nothing is in the stream yet,
-// behind the events that an earlier database published of it. Those become its
-// first transitions, with their ids and sequences in the stream epoch; its own
-// follow with the next versions, each from the status before it; the ones that
-// only repeat the status before them are dropped, because the stream tells it
-// already. One that has none of its own takes version and status from the last of
-// the messages, and is then compared with what was seen of it like any stored row.
-// It returns false, and changes nothing, when something of the operation was
-// published or set aside, or when the messages are not one history.
+// Adopt puts those events of an operation that wait behind others of it that are in
+// the stream, and that this database does not know: an earlier database published
+// them, or commits that this one, an older copy, has lost. Those become transitions,
+// with their ids and sequences in the stream epoch; its own follow with the next
+// versions, each from the status before it; the ones that only repeat the status
+// before them are dropped, because the stream tells it already. One that has no
+// version at all takes version and status from the last of the messages, and is then
+// compared with what was seen of it like any stored row.
+//
+// The messages are one history: all that there is, where nothing of the operation was
+// published from here; else those that begin where what was published ends. It returns
+// false, and changes nothing, when they are not, or when something of the operation
+// was set aside.
 //
 // It is the one place that changes a transition: none of those that it changes
 // was ever told to anybody. If we crash before the commit, the relay meets the
@@ -46,15 +50,16 @@ func (s *Store) adopt(ctx context.Context, tx pgx.Tx, op event.Operation, epoch 
 	if err != nil {
 		return false, err
 	}
-	own, err := ownEvents(ctx, tx, op)
-	if err != nil || int64(len(own)) != has.versions || !history(there) {
+	own, aside, err := ownEvents(ctx, tx, op)
+	if err != nil || aside || !waiting(own, has.versions) || !history(there) || !follows(there[0].Event, own) {
 		return false, err
 	}
 	const park = `
 update pushwatch.%s set version = version + $3::bigint
-where company_id = $1::text and push_operation_key = $2::text`
+where company_id = $1::text and push_operation_key = $2::text and version > $4::bigint`
+	told := has.versions - int64(len(own))
 	for _, table := range []string{"transition", "outbox"} {
-		if _, err := tx.Exec(ctx, fmt.Sprintf(park, table), op.CompanyID, op.Key, int64(parked)); err != nil {
+		if _, err := tx.Exec(ctx, fmt.Sprintf(park, table), op.CompanyID, op.Key, int64(parked), told); err != nil {
 			return false, err
 		}
 	}
@@ -74,23 +79,48 @@ where company_id = $1::text and push_operation_key = $2::text`, op.CompanyID, op
 	return true, tx.SendBatch(ctx, &batch).Close()
 }
 
-// ownEvents returns the operation's events that wait, in order.
-func ownEvents(ctx context.Context, tx pgx.Tx, op event.Operation) ([]event.Event, error) {
+// ownEvents returns the operation's events that wait, in order, and whether one of
+// them was set aside.
+func ownEvents(ctx context.Context, tx pgx.Tx, op event.Operation) (own []event.Event, aside bool, err error) {
 	const q = `
-select payload from pushwatch.outbox
-where company_id = $1::text and push_operation_key = $2::text and rejected_class is null
+select payload, rejected_class is not null from pushwatch.outbox
+where company_id = $1::text and push_operation_key = $2::text
 order by version`
 	rows, err := tx.Query(ctx, q, op.CompanyID, op.Key)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e event.Event, err error) {
+	own, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e event.Event, err error) {
 		var body []byte
-		if err := row.Scan(&body); err != nil {
+		var rejected bool
+		if err := row.Scan(&body, &rejected); err != nil {
 			return e, err
 		}
+		aside = aside || rejected
 		return e, json.Unmarshal(body, &e)
 	})
+	return own, aside, err
+}
+
+// waiting reports whether own are all the events of an operation that were not
+// published, of the given number of versions. Nothing waits where there is none.
+func waiting(own []event.Event, versions int64) bool {
+	for i, e := range own {
+		if e.Version != versions-int64(len(own)-1-i) {
+			return false
+		}
+	}
+	return len(own) > 0 || versions == 0
+}
+
+// follows reports whether a message goes on where the events before the own ones end.
+// Where there are none it may begin anywhere.
+func follows(there event.Event, own []event.Event) bool {
+	if len(own) == 0 || own[0].Version == 1 {
+		return true
+	}
+	before, its := own[0].PreviousStatus, there.PreviousStatus
+	return there.Version == own[0].Version && before != nil && its != nil && *before == *its
 }
 
 // history reports whether messages are the gapless events of one operation. The

@@ -160,9 +160,10 @@ func (o *Outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 	var companies, keys, leases, epochs []string
 	var versions, sequences, held []int64
 	var at []*time.Time
+	var created []time.Time
 	for _, s := range sent {
 		lease := relayLease(s.Pending.Bucket)
-		at = append(at, nullable(s.At)) // null is disregarded
+		at, created = append(at, nullable(s.At)), append(created, s.Pending.CreatedAt) // null is disregarded
 		companies, keys, versions = append(companies, s.Pending.CompanyID), append(keys, s.Pending.Key), append(versions, s.Pending.Version)
 		sequences, epochs = append(sequences, int64(s.Sequence)), append(epochs, s.Epoch)
 		leases, held = append(leases, lease), append(held, tokens[lease]) // token 0 is nobody's
@@ -170,12 +171,15 @@ func (o *Outbox) Sent(ctx context.Context, sent []event.Sent) (int, error) {
 	// The lease rows are read "for key share": marks of one holder go on side by
 	// side, a takeover ("for update") waits for them and refuses later ones. Read
 	// in name order, so that two relays cannot deadlock.
+	//
+	// The time of creation tells an event from that of a commit which this database,
+	// an older copy since the event was read, has lost: their versions may be the same.
 	const q = `
 with acked as (
     select company_id, push_operation_key, version, stream_sequence, epoch, lease, token,
-           least(pg_catalog.now(), at + interval '1 minute') as published_at
-    from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[])
-        as a(company_id, push_operation_key, version, stream_sequence, epoch, lease, token, at)
+           least(pg_catalog.now(), at + interval '1 minute') as published_at, created_at
+    from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[],
+        $9::timestamptz[]) as a(company_id, push_operation_key, version, stream_sequence, epoch, lease, token, at, created_at)
 ), fenced as (
     select l.name, l.token from pushwatch.lease l
     where l.name = any($6::text[])
@@ -186,6 +190,7 @@ with acked as (
     join fenced f on f.name = a.lease and f.token = a.token
     join pushwatch.stream st on st.epoch = a.epoch
     where o.company_id = a.company_id and o.push_operation_key = a.push_operation_key and o.version = a.version
+      and o.created_at = a.created_at
     returning o.company_id, o.push_operation_key, o.version, o.bucket, o.event_id, o.previous_event_id, o.subject,
               o.filter, o.header, o.payload, o.created_at, a.stream_sequence, st.stream_id, a.published_at
 ), published as (
@@ -212,7 +217,7 @@ on conflict (epoch) do nothing`
 		if _, err := tx.Exec(ctx, stream, epochs); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, q, companies, keys, versions, sequences, epochs, leases, held, at).Scan(&n)
+		err := tx.QueryRow(ctx, q, companies, keys, versions, sequences, epochs, leases, held, at, created).Scan(&n)
 		fault.Point(fault.CommittingSent)
 		return err
 	})

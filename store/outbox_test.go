@@ -143,6 +143,20 @@ func TestEventsThatTheStreamLostComeBackByteForByteAndInOrder(t *testing.T) {
 	assert.Equal(t, uint64(11), again[0].PreviousSequence)
 }
 
+// The database is an older copy since the event was read, and another one has its version.
+func TestAnEventOfALostCommitIsNotTakenForTheOneInItsPlace(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	o := r.Outbox(r.leases)
+	read := pending(r, o)[0]
+	require.NoError(t, r.exec(`update pushwatch.outbox set created_at = created_at + interval '1 microsecond'`))
+	n, err := o.Sent(t.Context(), []event.Sent{{Pending: &read, Epoch: "CODAT_PUSH@then", Sequence: 1}})
+	require.NoError(t, err)
+	assert.Zero(t, n)
+	assert.Len(t, pending(r, o), 1)
+}
+
 func TestARejectedEventHoldsUpItsOwnOperationAlone(t *testing.T) {
 	r := newRig(t, store.Config{})
 	r.firstLook()
@@ -167,7 +181,7 @@ func TestARejectedEventHoldsUpItsOwnOperationAlone(t *testing.T) {
 	oldest, err := r.OldestPending(t.Context())
 	require.NoError(t, err)
 	assert.InDelta(t, time.Hour.Seconds(), oldest.Seconds(), 60, "what waits behind a rejected one is another matter")
-	send(r, o, 1, left[0])
+	send(r, o, 1, pending(r, o)[0])
 	oldest, err = r.OldestPending(t.Context())
 	require.NoError(t, err)
 	assert.Zero(t, oldest)

@@ -74,9 +74,13 @@ type healing struct {
 	ahead   time.Duration // of the relay's clock
 }
 
+// newHealing works on the database that config names, else on one of its own.
 func newHealing(t *testing.T, broker *damageable, config store.Config, audited bool) *healing {
-	direct := server.URL(t)
-	newInstance(t, direct)
+	direct := config.URL
+	if direct == "" {
+		direct = server.URL(t)
+		newInstance(t, direct)
+	}
 	config.URL, config.TransactionPooler = storetest.Pooler(t, direct), true
 	h := &healing{T: t, broker: broker, url: direct, pooled: config.URL, store: server.Open(t, config)}
 	h.company, _, h.leases = storetest.Company(t, h.store, healedCompany)
@@ -461,6 +465,57 @@ func TestAFreshDatabaseGoesOnBehindAnOldStream(t *testing.T) {
 			assert.Equal(t, 41, len(h.messages()))
 		})
 	}
+}
+
+// TestAnOlderDatabaseGoesOnBehindWhatItsLostCommitsTold: a standby that had missed
+// commits takes over. What they told is known again, and nothing is told twice.
+func TestAnOlderDatabaseGoesOnBehindWhatItsLostCommitsTold(t *testing.T) {
+	broker := newDamageable(t)
+	before := newHealing(t, broker, store.Config{}, true)
+	before.baseline()
+	before.look(before.operations(1, 20, push.Pending)...)
+	before.drain(before.relay)
+	before.look(before.operations(16, 20, push.Success)...) // waits when the copy is made
+	require.NoError(t, before.leases.Release(t.Context()))
+	before.store.Close()
+	copied := server.Copy(t, before.url)
+
+	lost := newHealing(t, broker, store.Config{URL: before.url}, true)
+	lost.drain(lost.relay)
+	lost.look(lost.operations(1, 5, push.Success)...)
+	lost.look(lost.operations(6, 10, push.Failed)...)
+	lost.look(lost.operations(21, 25, push.Pending)...)
+	lost.drain(lost.relay)
+	lost.look(lost.operations(21, 25, push.Success)...)
+	lost.drain(lost.relay)
+	require.Len(t, lost.messages(), 20+5+5+5+5+5)
+
+	h := newHealing(t, broker, store.Config{URL: copied}, true)
+	h.drain(h.relay)
+	require.Len(t, h.messages(), 45, "what waited in the copy, too, is told already")
+	h.look(h.operations(1, 15, push.Success)...)
+	h.look(h.operations(21, 25, push.Failed)...)
+	h.drain(h.relay)
+	messages := h.messages()
+	told := map[string]string{}
+	for _, m := range messages {
+		var e event.Event
+		require.NoError(t, json.Unmarshal(m.Data, &e))
+		told[e.PushOperationKey] += fmt.Sprintf("%d %s ", e.Version, e.Status)
+	}
+	for key, want := range map[string]string{
+		"operation-001": "1 Pending 2 Success ",
+		"operation-006": "1 Pending 2 Failed 3 Success ",
+		"operation-011": "1 Pending 2 Success ",
+		"operation-016": "1 Pending 2 Success ",
+		"operation-021": "1 Pending 2 Success 3 Failed ",
+	} {
+		assert.Equal(t, want, told[key], key)
+	}
+	assert.Len(t, messages, 45+5+5+5)
+	report := h.audit()
+	assert.True(t, report.Sound(), "%s", report)
+	assert.Zero(t, report.Unknown, "%s", report)
 }
 
 // TestASilentBaselineTellsWhatChangedWhileTheDatabaseWasLost compares each

@@ -112,7 +112,7 @@ func lostDatabases(t *trial) verdict {
 		w.recovers(&v, d.started, 30*time.Second)
 		d.kill()
 		c.fell(syscall.SIGQUIT)
-		if i%2 == 0 {
+		if i%2 == 1 {
 			c.copy(filepath.Join(c.dir, "postgres"), copied)
 			c.start()
 			d = w.daemon()

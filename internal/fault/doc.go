@@ -30,7 +30,7 @@ var Points = []string{Answered, BeforeCommit, AfterCommit, Published, Acknowledg
 
 // The mechanisms that a build with faults can work without.
 const (
-	Adoption         = "adoption"          // a fresh database goes on behind an old stream
+	Adoption         = "adoption"          // a database goes on behind what it does not know in the stream
 	BodyLimit        = "body-limit"        // bodies are read up to a limit
 	BoundedBatch     = "bounded-batch"     // the outbox is read in batches
 	BucketLease      = "bucket-lease"      // a relay publishes the buckets that it holds, and no others

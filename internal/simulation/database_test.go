@@ -3,6 +3,7 @@ package simulation
 import (
 	"crypto/sha256"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,43 @@ func newDatabase(now func() time.Time, instance string, publish bool, buckets in
 		d.companies[name] = &company{Company: push.Company{ID: name}, walks: map[push.WalkKind][]*walk{}, ops: map[string]*operation{}}
 	}
 	return d
+}
+
+// copy returns the database as it is now.
+func (d *database) copy() *database {
+	c := *d
+	c.companies, c.leases = map[string]*company{}, map[string]*lease{}
+	for name, was := range d.companies {
+		is := *was
+		is.walks, is.ops = map[push.WalkKind][]*walk{}, map[string]*operation{}
+		for kind, walks := range was.walks {
+			is.walks[kind] = cloned(walks)
+		}
+		for key, op := range was.ops {
+			o := *op
+			o.history = slices.Clone(op.history)
+			is.ops[key] = &o
+		}
+		is.looks, is.quarantine = slices.Clone(was.looks), slices.Clone(was.quarantine)
+		c.companies[name] = &is
+	}
+	for name, was := range d.leases {
+		is := *was
+		c.leases[name] = &is
+	}
+	c.present, c.gone, c.quota, c.places = maps.Clone(d.present), maps.Clone(d.gone), maps.Clone(d.quota), maps.Clone(d.places)
+	c.outbox, c.sent = cloned(d.outbox), cloned(d.sent)
+	return &c
+}
+
+// cloned returns copies of what all point at.
+func cloned[T any](all []*T) []*T {
+	clones := make([]*T, len(all))
+	for i, one := range all {
+		clone := *one
+		clones[i] = &clone
+	}
+	return clones
 }
 
 var errFenced = errors.New("another process has the lease")

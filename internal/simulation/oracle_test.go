@@ -3,6 +3,7 @@ package simulation
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -55,6 +56,16 @@ func newOracle(w *world) *oracle {
 		first: map[string]time.Time{}, facts: map[string]event.Event{}, holders: map[push.Fence]string{},
 		published: map[string]bool{},
 		copies:    map[string]int{}, there: map[id][]string{}, old: map[id]int64{}, pause: map[*database]time.Time{}}
+}
+
+// copy returns what the oracle knows of the database as it is now.
+func (o *oracle) copy() *oracle {
+	return &oracle{chain: maps.Clone(o.chain), rows: maps.Clone(o.rows), first: maps.Clone(o.first)}
+}
+
+// forget hears that the database is as it was at a copy.
+func (o *oracle) forget(before *oracle) {
+	o.chain, o.rows, o.first = before.chain, before.rows, before.first
 }
 
 func nameOf(e event.Event) id { return id{e.CompanyID, e.PushOperationKey} }

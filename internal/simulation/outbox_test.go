@@ -43,7 +43,7 @@ func (d *database) markSent(o owned, sent []event.Sent) (n int) {
 	for _, s := range sent {
 		p := s.Pending
 		i := slices.IndexFunc(d.outbox, func(r *row) bool {
-			return r.CompanyID == p.CompanyID && r.Key == p.Key && r.Version == p.Version
+			return r.CompanyID == p.CompanyID && r.Key == p.Key && r.Version == p.Version && r.CreatedAt.Equal(p.CreatedAt)
 		})
 		if i < 0 || d.fence(o[p.Bucket]) != nil {
 			continue
@@ -156,24 +156,31 @@ func (d *database) settle(o owned, heirs []event.Heir) {
 	}
 }
 
-// adopt puts an operation's own history, of which nothing is published, behind that
-// of an earlier database.
+// adopt puts the events of an operation that wait behind others of it in the stream.
 func (d *database) adopt(own owned, op event.Operation, epoch string, there []event.Foreign) (bool, error) {
 	if err := d.fence(own[op.Bucket]); err != nil {
 		return false, err
 	}
 	o := d.companies[op.CompanyID].ops[op.Key]
 	var rows []*row
+	aside := false
 	for _, r := range d.outbox {
-		if r.CompanyID == op.CompanyID && r.Key == op.Key && r.rejected == "" {
-			rows = append(rows, r)
+		if r.CompanyID == op.CompanyID && r.Key == op.Key {
+			rows, aside = append(rows, r), aside || r.rejected != ""
 		}
 	}
 	slices.SortFunc(rows, func(a, b *row) int { return cmp.Compare(a.Version, b.Version) })
-	if int64(len(rows)) != o.versions || !gapless(there) {
+	told := o.versions - int64(len(rows))
+	switch {
+	case aside, len(rows) == 0 && o.versions > 0, !gapless(there):
+		return false, nil
+	case len(rows) > 0 && (rows[0].Version != told+1 || rows[len(rows)-1].Version != o.versions):
+		return false, nil
+	case told > 0 && (there[0].Event.Version != told+1 || there[0].Event.PreviousStatus == nil ||
+		*there[0].Event.PreviousStatus != *rows[0].created.PreviousStatus):
 		return false, nil
 	}
-	o.history = nil
+	o.history = slices.DeleteFunc(o.history, func(e event.Event) bool { return e.Version > told })
 	for _, m := range there {
 		o.history = append(o.history, m.Event)
 		d.places[version{id{op.CompanyID, op.Key}, m.Event.Version}] = place{m.StoredAt, m.Sequence, epoch}

@@ -22,13 +22,14 @@ import (
 // asked by two processes.
 type twins struct {
 	*rapid.T
-	conn  *pgx.Conn
-	model *database
-	each  [2]*twin
-	clock time.Time // of looks
-	walks map[push.WalkKind]push.Walk
-	next  uint64 // sequence of the stream
-	aged  bool   // a history was adopted whose beginning had left the stream
+	conn    *pgx.Conn
+	model   *database
+	each    [2]*twin
+	clock   time.Time // of looks
+	walks   map[push.WalkKind]push.Walk
+	next    uint64               // sequence of the stream
+	created map[string]time.Time // of what waits, by the real one's clock
+	aged    bool                 // a history was adopted whose beginning had left the stream
 }
 
 // twin is one process, once with each.
@@ -89,7 +90,7 @@ pushwatch.walk, pushwatch.quarantine, pushwatch.outbox, pushwatch.publication, p
 update pushwatch.quota_gate set next_slot = 'epoch', blocked_until = null, blocked_by = null`)
 	require.NoError(rt, err)
 	publish := rapid.IntRange(0, 1).Draw(rt, "publish baseline")
-	w := &twins{T: rt, conn: conn, walks: map[push.WalkKind]push.Walk{}, clock: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC),
+	w := &twins{T: rt, conn: conn, walks: map[push.WalkKind]push.Walk{}, created: map[string]time.Time{}, clock: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC),
 		model: newDatabase(time.Now, stores[0][0].Instance(), publish == 1, 64, twinCompany)}
 	for i := range w.each {
 		s := stores[publish][i]
@@ -272,6 +273,7 @@ func (w *twins) behind(one *twin, there, here int64, most int) ([]event.Pending,
 	var a, b []event.Pending
 	for _, p := range theirs {
 		a = append(a, timeless(p))
+		w.created[p.ID] = p.CreatedAt
 	}
 	for _, p := range ours {
 		b = append(b, timeless(p))
@@ -303,9 +305,13 @@ func (w *twins) publish(rt *rapid.T) {
 		}
 	}
 	one := w.one(rt)
-	n, err := one.outbox.Sent(w.Context(), sent)
+	ours := w.model.markSent(one.owned(), sent)
+	for _, s := range sent {
+		s.Pending.CreatedAt = w.created[s.Pending.ID]
+	}
+	theirs, err := one.outbox.Sent(w.Context(), sent)
 	require.NoError(w, err)
-	require.Equal(w, n, w.model.markSent(one.owned(), sent))
+	require.Equal(w, theirs, ours)
 }
 
 // lose makes published events of one operation pending again.
@@ -363,23 +369,31 @@ func (w *twins) inherit(rt *rapid.T) {
 	}
 }
 
-// adopt finds events of another database in the stream, of an operation that is stored.
+// adopt finds events in the stream that no database here has made, of an operation that
+// is stored: from its beginning, or where what is stored ends.
 func (w *twins) adopt(rt *rapid.T) {
 	key := fmt.Sprintf("k%d", rapid.IntRange(1, 5).Draw(rt, "operation"))
-	if w.model.companies[twinCompany].ops[key] == nil {
+	stored := w.model.companies[twinCompany].ops[key]
+	if stored == nil {
 		return
 	}
 	number := int(key[1] - '0')
-	firstVersion := int64(rapid.IntRange(1, 2).Draw(rt, "first"))
+	firstVersion := int64(rapid.IntRange(1, 3).Draw(rt, "first"))
 	var there []event.Foreign
 	for i := range int64(rapid.IntRange(1, 2).Draw(rt, "events")) {
 		e := event.New("deadbeef", w.operation(rt, number), firstVersion+i)
 		e.ObservedAt, e.Source = event.Timestamp(w.clock), push.FromList
-		if i > 0 {
-			previous := there[i-1].Event.Status
-			if e.Status == previous {
-				return
-			}
+		var previous push.Status
+		switch at := slices.IndexFunc(stored.history, func(e event.Event) bool { return e.Version == firstVersion-1 }); {
+		case i > 0:
+			previous = there[i-1].Event.Status
+		case at >= 0 && rapid.IntRange(0, 3).Draw(rt, "fits") > 0:
+			previous = stored.history[at].Status
+		}
+		if e.Status == previous {
+			return
+		}
+		if previous != "" {
 			e.PreviousStatus = &previous
 		}
 		w.next++
@@ -391,7 +405,7 @@ func (w *twins) adopt(rt *rapid.T) {
 	ours, err2 := w.model.adopt(one.owned(), op, twinEpoch, there)
 	if w.same(err1, err2) {
 		require.Equal(w, theirs, ours)
-		w.aged = w.aged || ours && firstVersion > 1
+		w.aged = w.aged || ours && firstVersion > 1 && stored.history[0].Version == firstVersion
 	}
 	w.pending(one)
 }

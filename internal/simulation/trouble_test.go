@@ -1,6 +1,10 @@
 package simulation
 
-import "time"
+import (
+	"time"
+
+	"github.com/pushwatch/pushwatch/push"
+)
 
 // trouble is one thing that can happen to a running system.
 type trouble struct {
@@ -57,6 +61,7 @@ var troubles = []trouble{
 		w.note("codat", "throttles", w.say("for %s", d))
 	}},
 	{"the database is a fresh one", (*world).renew},
+	{"the database is an older copy", (*world).fallBack},
 	{"everything is down", (*world).rest},
 }
 
@@ -149,11 +154,11 @@ func (w *world) stop(r *replica) {
 
 // mayLose reports whether what the stream loses can be healed: the database has
 // published all of it itself and still has it.
-func (w *world) mayLose() bool { return w.broker.maxAge == 0 && !w.renewed }
+func (w *world) mayLose() bool { return w.broker.maxAge == 0 && !w.renewed && !w.copied }
 
 // renew ends every process and begins with a fresh database beside the old stream.
 func (w *world) renew() {
-	if w.renewed || w.closed {
+	if w.renewed || w.copied || w.closed {
 		return
 	}
 	w.renewed = true
@@ -164,6 +169,34 @@ func (w *world) renew() {
 		w.found()
 		w.note("world", "the database is a fresh one", "")
 		w.open()
+	})
+}
+
+// fallBack copies the database, and puts the copy into its place some time later: what
+// was committed meanwhile is lost, and what the stream was told of it is not.
+func (w *world) fallBack() {
+	if w.renewed || w.copied || w.broker.maxAge > 0 {
+		return // what a lost commit alone knows as told is told again when it has left by its age
+	}
+	for _, c := range w.data.companies {
+		if len(c.walks[push.WalkBaseline]) == 0 || c.open(push.WalkBaseline) != nil {
+			return // whose baseline would hide what changed, see "What is not promised" in docs/reliability.md
+		}
+	}
+	w.copied = true
+	data, before := w.data.copy(), w.oracle.copy()
+	w.note("database", "is copied", "")
+	w.after(w.between(time.Second, time.Minute), func() {
+		if w.closed || w.calm {
+			return
+		}
+		w.shut()
+		w.after(longest+w.between(time.Second, 20*time.Second), func() {
+			w.data, w.renewed = data, true
+			w.oracle.forget(before)
+			w.note("world", "the database is the older copy", "")
+			w.open()
+		})
 	})
 }
 

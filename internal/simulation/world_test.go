@@ -27,7 +27,8 @@ type world struct {
 	began   time.Time
 	storm   time.Time     // when the faults end
 	calm    bool          // there are no more faults
-	renewed bool          // the database is a fresh one beside an older one's stream
+	renewed bool          // the database is a fresh one, or an older copy, beside a stream that tells more
+	copied  bool          // there is a copy of the database, which may take its place
 	rested  bool          // everything was down for a while
 	closed  bool          // nothing is started
 	slept   time.Duration // by machines, all together

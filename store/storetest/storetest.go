@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,6 +99,19 @@ func (s *Server) URL(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("test_%d", s.made.Add(1))
 	require.NoError(t, s.exec(t.Context(), fmt.Sprintf("create database %s template %s", name, template)))
+	return s.database(name)
+}
+
+// Copy returns the address of a copy of a database, which belongs to the test alone. It
+// ends the connections to that one.
+func (s *Server) Copy(t testing.TB, databaseURL string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	require.NoError(t, err)
+	from, name := strings.TrimPrefix(u.Path, "/"), fmt.Sprintf("test_%d", s.made.Add(1))
+	// The server waits some seconds for those that are about to end.
+	require.NoError(t, s.exec(t.Context(), fmt.Sprintf("select pg_terminate_backend(pid) from pg_stat_activity where datname = '%s'", from)))
+	require.NoError(t, s.exec(t.Context(), fmt.Sprintf("create database %s template %s", name, from)))
 	return s.database(name)
 }
 
