@@ -35,7 +35,15 @@ type Ledger struct {
 	places map[string]chan struct{} // by company: requests in flight
 	stop   verdict                  // the last refusal; zero while requests go through
 	since  time.Time                // when it began
-	storm  int                      // 429 answers in a row without a readable Retry-After
+	storm  storm
+}
+
+// storm is 429 answers in a row that do not say for how long. Those to requests that
+// were under way together are one of them.
+type storm struct {
+	steps int
+	since time.Time     // when the last step was counted; zero: none was
+	pause time.Duration // that it asked for
 }
 
 // NewLedger returns a ledger on book. Share tells, as of now, how much of the day's
@@ -85,7 +93,7 @@ func (l *Ledger) charge(ctx context.Context, ask push.Ask) (push.Grant, error) {
 			return push.Grant{}, err
 		case said.granted:
 			l.note(verdict{}, now)
-			return push.Grant{Ask: ask, Day: day}, nil
+			return push.Grant{Ask: ask, Day: day, At: time.Now()}, nil
 		case said.wait == 0:
 			if said.kind != push.KindQuota || ask.Purpose != push.ForSweep && ask.Purpose != push.ForBaseline {
 				l.note(said, now)
@@ -117,7 +125,7 @@ func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) er
 	}
 	moved := !day.Equal(grant.Day)
 	walks := grant.Ask.Purpose == push.ForBaseline || grant.Ask.Purpose == push.ForSweep
-	rules, backoff := l.rules(), l.backoff(a)
+	rules, backoff := l.rules(), l.backoff(grant.At, a)
 	err := l.book.UpdateQuota(ctx, day, func(now time.Time, q *push.Quota) {
 		rules.settle(now, q, grant.Ask, a, backoff)
 		if moved {
@@ -140,17 +148,25 @@ func charge(q *push.Quota, n int, walks bool) {
 }
 
 // backoff returns how long a 429 that does not say pauses: exponential, with full
-// jitter, at most five minutes.
-func (l *Ledger) backoff(a push.Answer) time.Duration {
+// jitter, at most five minutes. What was asked before the last step tells nothing about
+// the pause that it began: neither that it was too short nor that it may end.
+func (l *Ledger) backoff(asked time.Time, a push.Answer) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a.Status != 429 || a.HasRetryAfter {
-		l.storm = 0
+	says := a.Status != 429 || a.HasRetryAfter
+	switch {
+	case asked.Before(l.storm.since) && says:
+		return 0
+	case asked.Before(l.storm.since):
+		return l.storm.pause
+	case says:
+		l.storm = storm{}
 		return 0
 	}
-	l.storm++
-	most := min(longestBackoff, 2*time.Second<<min(l.storm, 10))
-	return time.Second + rand.N(most)
+	l.storm.steps++
+	most := min(longestBackoff, 2*time.Second<<min(l.storm.steps, 10))
+	l.storm.since, l.storm.pause = time.Now(), time.Second+rand.N(most)
+	return l.storm.pause
 }
 
 func (l *Ledger) place(companyID string) chan struct{} {

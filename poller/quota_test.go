@@ -123,15 +123,15 @@ func TestSettle(t *testing.T) {
 }
 
 func TestA429ThatDoesNotSayPausesLongerEachTimeUpToTheReset(t *testing.T) {
-	storm := push.Answer{Status: 429}
+	refused := push.Answer{Status: 429}
 	var longest time.Duration
 	for n := range 12 {
 		most := time.Second + min(longestBackoff, 2*time.Second<<min(n+1, 10))
 		seen := map[time.Duration]bool{}
 		for range 50 {
 			ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
-			ledger.storm = n
-			pause := ledger.backoff(storm)
+			ledger.storm.steps = n
+			pause := ledger.backoff(time.Now(), refused)
 			assert.GreaterOrEqual(t, pause, time.Second)
 			assert.LessOrEqual(t, pause, most)
 			seen[pause], longest = true, max(longest, pause)
@@ -142,14 +142,22 @@ func TestA429ThatDoesNotSayPausesLongerEachTimeUpToTheReset(t *testing.T) {
 
 	ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
 	for range 5 {
-		ledger.backoff(storm)
+		ledger.backoff(time.Now(), refused)
 	}
-	assert.Zero(t, ledger.backoff(push.Answer{Status: 200}))
-	assert.LessOrEqual(t, ledger.backoff(storm), 5*time.Second, "an answer in between ends the storm")
+	assert.Zero(t, ledger.backoff(time.Now(), push.Answer{Status: 200}))
+	before := time.Now()
+	pause := ledger.backoff(time.Now(), refused)
+	assert.LessOrEqual(t, pause, 5*time.Second, "an answer in between ends the storm")
+	for range 10 {
+		assert.Equal(t, pause, ledger.backoff(before, refused), "what was under way meanwhile is the same storm")
+	}
+	assert.Zero(t, ledger.backoff(before, push.Answer{Status: 200}), "and does not end it")
+	ledger.backoff(time.Now(), refused)
+	assert.Equal(t, 2, ledger.storm.steps)
 
 	late := midday.Add(12*time.Hour - time.Second)
 	q := today(push.Quota{})
-	rules{companies: 1}.settle(late, &q, push.Ask{}, storm, 5*time.Minute)
+	rules{companies: 1}.settle(late, &q, push.Ask{}, refused, 5*time.Minute)
 	assert.Equal(t, midday.Add(12*time.Hour), q.BlockedUntil, "not beyond the reset")
 }
 

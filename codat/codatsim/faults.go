@@ -162,6 +162,10 @@ type Rule struct {
 	Seconds float64 `json:"seconds,omitempty"` // of the 429s and SlowBody; 0: 2
 	To      string  `json:"to,omitempty"`      // base URL of redirects and ForeignNext; empty: https://elsewhere.example.com
 	Status  string  `json:"status,omitempty"`  // what StaleRow and TwoStatuses show; empty: the status before
+
+	// Finished lets StaleRow strike operations alone that have ended: of others nobody
+	// can tell an older status from one that they went back to.
+	Finished bool `json:"finished,omitempty"`
 }
 
 // Once returns a rule that strikes the next request that the fault can befall.

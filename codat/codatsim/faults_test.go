@@ -292,6 +292,24 @@ func TestABlowThatFindsNothingIsKept(t *testing.T) {
 	assert.Empty(t, sim.Faults())
 }
 
+func TestAStaleRowMayBeLeftToOperationsThatHaveEnded(t *testing.T) {
+	sim, _ := world(t, Config{})
+	company := sim.companies[0].ID
+	key, err := sim.Add(Operation{CompanyID: company})
+	require.NoError(t, err)
+	require.NoError(t, sim.SetFaults(Rule{Fault: StaleRow, Times: 1, Finished: true}))
+	for _, status := range []string{Processing, Cancelled, Success, Pending} {
+		require.NoError(t, sim.Set(company, key, status))
+		if status != Success {
+			assert.Contains(t, knock(sim, pushPath(sim)+"/"+key).Body.String(), `"status":"`+status+`"`)
+		}
+	}
+	require.Len(t, sim.Faults(), 1)
+	require.NoError(t, sim.Set(company, key, Failed))
+	assert.Contains(t, knock(sim, pushPath(sim)+"/"+key).Body.String(), `"status":"Pending"`)
+	assert.Empty(t, sim.Faults())
+}
+
 func TestServeStopsWithItsContextThoughABodyTrickles(t *testing.T) {
 	sim, _ := world(t, Config{Faults: []Rule{{Fault: SlowBody, Seconds: 3600}}})
 	listener, err := Listen(":0")

@@ -133,6 +133,9 @@ func anyRow(view) bool { return true }
 
 // shows reports whether the rule would show another status than the true one.
 func (r Rule) shows(v view) bool {
+	if r.Finished && v.now.Status != Success && v.now.Status != Failed && v.now.Status != TimedOut {
+		return false
+	}
 	if r.Status != "" {
 		return r.Status != v.now.Status
 	}

@@ -39,7 +39,8 @@ func storms(t *trial) verdict {
 		s := newStorm(i)
 		w.spoil.Store(&s.spoil)
 		if !w.within(20*time.Second, s.struck) {
-			v.demand(false, "storm %d: nobody asked", i)
+			v.demand(false, "storm %d: nobody asked; the gate is shut for another %d ms", i,
+				w.number(`select coalesce(ceil(1000 * extract(epoch from greatest(blocked_until, next_slot) - clock_timestamp())), 0)::bigint from pushwatch.quota_gate`))
 			break
 		}
 		if s.forLong {
@@ -345,7 +346,7 @@ func lies(t *trial) verdict {
 	}
 	w := newWorld(t, options{sim: codatsim.Config{Laws: laws, Speed: 4}})
 	require.NoError(t, w.sim.SetFaults(
-		codatsim.Rule{Fault: codatsim.StaleRow, Request: codatsim.List, Chance: 0.3}, codatsim.Rule{Fault: codatsim.TwoStatuses, Chance: 0.2}))
+		codatsim.Rule{Fault: codatsim.StaleRow, Request: codatsim.List, Chance: 0.3, Finished: true}, codatsim.Rule{Fault: codatsim.TwoStatuses, Chance: 0.2}))
 	var v verdict
 	d := w.daemon()
 	flapped := 0
