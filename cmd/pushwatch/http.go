@@ -154,8 +154,13 @@ func listen(ctx context.Context, wanted string) (net.Listener, error) {
 
 // serve answers on listener until ctx ends.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	return serveFor(ctx, listener, handler, 30*time.Second)
+}
+
+// serveFor is serve with another bound on how long an answer may take; 0: none.
+func serveFor(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+		WriteTimeout: longest, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestWhoIsServed(t *testing.T) {
@@ -56,4 +62,35 @@ func TestTheServerHasNoOtherDoors(t *testing.T) {
 		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), method, "http://127.0.0.1/livez", nil))
 		assert.Equal(t, http.StatusMethodNotAllowed, answer.Code, method)
 	}
+}
+
+func TestProfilesAreServedWhereTheyAreAskedForToThisMachine(t *testing.T) {
+	var logged bytes.Buffer
+	end, err := serveProfiles(t.Context(), "127.0.0.1:0", slog.New(slog.NewTextHandler(&logged, nil)))
+	require.NoError(t, err)
+	url := regexp.MustCompile(`http://127\S+/`).FindString(logged.String())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := func(path, host string) (int, string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
+		require.NoError(t, err)
+		request.Host = host
+		answer, err := client.Do(request)
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		return answer.StatusCode, string(body)
+	}
+	code, body := ask("goroutine?debug=1", "")
+	assert.Equal(t, http.StatusOK, code)
+	assert.Contains(t, body, "goroutine profile: total")
+	code, _ = ask("", "rebound.example.com")
+	assert.Equal(t, http.StatusMisdirectedRequest, code)
+
+	_, err = serveProfiles(t.Context(), regexp.MustCompile(`127[^/]+`).FindString(url), slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "http.pprof_listen: ")
+	require.ErrorContains(t, err, "address already in use; give another address, or none")
+	end()
+	_, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", regexp.MustCompile(`127[^/]+`).FindString(url))
+	require.Error(t, err, "it has ended")
 }

@@ -150,6 +150,13 @@ func runDaemon(ctx context.Context, flags config.Flags) (err error) {
 	web := begin(func(ctx context.Context) error {
 		return serve(ctx, listener, authorised(c.HTTP.Token.Reveal(), d.handler()))
 	})
+	if c.HTTP.PprofListen != "" {
+		profiling, err := serveProfiles(ctx, c.HTTP.PprofListen, log)
+		if err != nil {
+			return err
+		}
+		defer profiling()
+	}
 	if err := d.start(ctx); err != nil {
 		return unlessStopped(ctx, err, log)
 	}

@@ -141,6 +141,9 @@ type HTTP struct {
 	AnyPort   bool
 	TokenFile string // required when Listen is not a loopback address
 	Token     Secret // read from TokenFile; empty when none is set
+	// PprofListen is the host:port, of a loopback address, at which Go's profiles are
+	// served; empty: nowhere.
+	PprofListen string
 }
 
 // Log says what is logged and how.

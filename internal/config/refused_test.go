@@ -85,6 +85,7 @@ func TestRefusedFiles(t *testing.T) {
 		{"a horizon beyond time", "audit_horizon: 1000000000h\n", `:1:16: audit_horizon: "1000000000h" is not a duration above 0 with its unit, such as 90s, 20m or 168h`},
 		{"an address without a port", "http: {listen: 127.0.0.1}\n", `:1:16: http.listen: "127.0.0.1" is not a host:port with a port from 0 to 65535`},
 		{"a port that is none", "http: {listen: '127.0.0.1:65536'}\n", `:1:16: http.listen: "127.0.0.1:65536" is not a host:port with a port from 0 to 65535`},
+		{"profiles for others", "http: {pprof_listen: '0.0.0.0:6060'}\n", `:1:22: http.pprof_listen: "0.0.0.0:6060" is not a loopback address, such as 127.0.0.1:6060`},
 		{"every address without a token", "http: {listen: ':8080'}\n", `:1:16: http.listen: ":8080" is not a loopback address, so http.token_file is needed; or use 127.0.0.1`},
 		{"log.level", "log: {level: loud}\n", `:1:14: log.level: "loud" is not one of debug, info, warn, error`},
 		{"log.format", "log: {format: xml}\n", `:1:15: log.format: "xml" is not one of auto, json, text`},

@@ -98,6 +98,8 @@ func settings(c *Config, schedule func(spec string) error) []setting {
 			meaning: "address of health and metrics; other than loopback needs `http.token_file`"},
 		{key: "http.token_file", set: text(&c.HTTP.TokenFile),
 			meaning: "file that holds the token which HTTP clients must send"},
+		{key: "http.pprof_listen", set: local(&c.HTTP.PprofListen),
+			meaning: "loopback address of Go's profiles, for `go tool pprof`; empty: none"},
 		{key: "log.level", flag: "--log-level", initial: "info", set: level(&c.Log.Level),
 			meaning: "`debug`, `info`, `warn` or `error`"},
 		{key: "log.format", initial: "auto", set: oneOf(&c.Log.Format, "auto", "json", "text"),

@@ -177,6 +177,19 @@ func listen(to *string) func(string) error {
 	}
 }
 
+// local is listen for addresses that only this machine reaches.
+func local(to *string) func(string) error {
+	return func(value string) error {
+		if err := listen(to)(value); err != nil {
+			return err
+		}
+		if !loopback(value) {
+			return refuse(value, "a loopback address, such as 127.0.0.1:6060")
+		}
+		return nil
+	}
+}
+
 // loopback reports whether only this machine reaches what listens at address.
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
