@@ -42,7 +42,7 @@ type Ledger struct {
 // were under way together are one of them.
 type storm struct {
 	steps int
-	since time.Time     // when the last step was counted; zero: none was
+	since time.Time     // when the pause of the last step began; zero: there was none
 	pause time.Duration // that it asked for
 }
 
@@ -133,6 +133,7 @@ func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) er
 			rules.await(now, q, a.Date)
 		}
 	})
+	l.paused(backoff)
 	if err != nil || !moved {
 		return err
 	}
@@ -148,8 +149,8 @@ func charge(q *push.Quota, n int, walks bool) {
 }
 
 // backoff returns how long a 429 that does not say pauses: exponential, with full
-// jitter, at most five minutes. What was asked before the last step tells nothing about
-// the pause that it began: neither that it was too short nor that it may end.
+// jitter, at most five minutes. What was asked before the last pause began tells nothing
+// about it: neither that it was too short nor that it may end.
 func (l *Ledger) backoff(asked time.Time, a push.Answer) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,8 +166,17 @@ func (l *Ledger) backoff(asked time.Time, a push.Answer) time.Duration {
 	}
 	l.storm.steps++
 	most := min(longestBackoff, 2*time.Second<<min(l.storm.steps, 10))
-	l.storm.since, l.storm.pause = time.Now(), time.Second+rand.N(most)
+	l.storm.since, l.storm.pause = time.Now().Add(time.Hour), time.Second+rand.N(most) // until it is committed
 	return l.storm.pause
+}
+
+// paused notes that a pause has begun for all: until then requests were admitted.
+func (l *Ledger) paused(backoff time.Duration) {
+	if backoff > 0 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.storm.since = time.Now()
+	}
 }
 
 func (l *Ledger) place(companyID string) chan struct{} {

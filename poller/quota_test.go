@@ -142,16 +142,18 @@ func TestA429ThatDoesNotSayPausesLongerEachTimeUpToTheReset(t *testing.T) {
 
 	ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
 	for range 5 {
-		ledger.backoff(time.Now(), refused)
+		ledger.paused(ledger.backoff(time.Now(), refused))
 	}
+	assert.Equal(t, 5, ledger.storm.steps)
 	assert.Zero(t, ledger.backoff(time.Now(), push.Answer{Status: 200}))
-	before := time.Now()
 	pause := ledger.backoff(time.Now(), refused)
+	before := time.Now() // admitted while the pause was not committed yet
 	assert.LessOrEqual(t, pause, 5*time.Second, "an answer in between ends the storm")
 	for range 10 {
 		assert.Equal(t, pause, ledger.backoff(before, refused), "what was under way meanwhile is the same storm")
 	}
 	assert.Zero(t, ledger.backoff(before, push.Answer{Status: 200}), "and does not end it")
+	ledger.paused(pause)
 	ledger.backoff(time.Now(), refused)
 	assert.Equal(t, 2, ledger.storm.steps)
 
