@@ -89,7 +89,18 @@ func newLogger(format string, level *slog.LevelVar) *slog.Logger {
 	case format == "text":
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(forPrograms(os.Stderr, level))
+}
+
+// forPrograms logs as JSON. Durations are spelled as everywhere else, 1m30s: the
+// library would write nanoseconds, without a unit.
+func forPrograms(out io.Writer, level slog.Leveler) slog.Handler {
+	return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}})
 }
 
 // forTerminal logs for people. The library passes escape sequences on to the
