@@ -130,6 +130,21 @@ func TestTheFleetIsListedAsCSV(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(listed.stdout, "\n"), "the heads alone")
 }
 
+func TestACompanyThatNoProcessHasIsTold(t *testing.T) {
+	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	later := at.Add(time.Hour)
+	left := companyState{ID: "left", AbsentUntil: &later, Walking: []string{"sweep"}}
+	assert.Equal(t, "no process looks at it, unknown to Codat, sweep", left.state(at, true))
+	assert.Equal(t, "unknown to Codat, sweep", left.state(at, false), "nothing is at work at all")
+	left.Process = "host/7"
+	assert.Equal(t, "unknown to Codat, sweep", left.state(at, true))
+
+	var out strings.Builder
+	state := fleet{At: at, Companies: []companyState{{ID: "left"}}, Processes: []processState{{Name: "host/7", Live: true}}}
+	require.NoError(t, state.write(&out))
+	assert.Contains(t, out.String(), "no process looks at it")
+}
+
 func TestADefaultPortThatGaveWayIsTold(t *testing.T) {
 	takenDefault(t)
 	var told strings.Builder

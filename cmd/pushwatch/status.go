@@ -155,12 +155,13 @@ func (f fleet) write(out io.Writer) error {
 		return err
 	}
 	companies := listing{heads: []string{"company", "last_look", "operations", "unfinished", "state", "process"}}
+	live := slices.ContainsFunc(f.Processes, func(p processState) bool { return p.Live })
 	for _, c := range f.Companies {
 		looked := ""
 		if c.DiscoveredAt != nil {
 			looked = ago(f.At, *c.DiscoveredAt)
 		}
-		companies.add(firstOf(c.Name, c.ID), looked, fmt.Sprint(c.Operations), fmt.Sprint(c.Unfinished), c.state(f.At), c.Process)
+		companies.add(firstOf(c.Name, c.ID), looked, fmt.Sprint(c.Operations), fmt.Sprint(c.Unfinished), c.state(f.At, live), c.Process)
 	}
 	processes := listing{heads: []string{"process", "state", "companies", "relay_buckets"}}
 	for _, p := range f.Processes {
@@ -201,9 +202,14 @@ func exact(at *time.Time) string {
 	return at.UTC().Format(time.RFC3339Nano)
 }
 
-// state says in a word what is going on with a company.
-func (c companyState) state(now time.Time) string {
+// state says in a word what is going on with a company. Live tells whether there is a
+// process: one takes what is in its configuration and in nobody's hands, so that a
+// company which stays there was taken out of it.
+func (c companyState) state(now time.Time, live bool) string {
 	var words []string
+	if live && c.Process == "" {
+		words = append(words, "no process looks at it")
+	}
 	if c.AbsentUntil != nil && c.AbsentUntil.After(now) {
 		words = append(words, "unknown to Codat")
 	}
