@@ -14,17 +14,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pushwatch/pushwatch/codat/codatsim"
 )
 
-// underway is how long requests that were on their way when the first 429 was
-// answered may still come in.
-const underway = 300 * time.Millisecond
-
 // storms answers 429 with every form of Retry-After to three replicas that share
-// one quota: until the pause is over, each of them may at most ask once more.
+// one quota: what was admitted before may still arrive, but until the pause is over
+// nothing is admitted.
 func storms(t *trial) verdict {
 	const replicas = 3
 	w := newWorld(t, options{})
@@ -45,11 +43,11 @@ func storms(t *trial) verdict {
 		}
 		if s.forLong {
 			v.demand(w.within(5*time.Second, func() bool { return w.blockedUntilReset() }), "storm %d (%s): the pause does not end at the next reset", i, s.header)
-			t.wait(time.Second)
-		} else {
-			t.wait(s.pause - 200*time.Millisecond)
 		}
-		v.demand(s.more() <= replicas, "storm %d (Retry-After %q): %d requests after the first 429", i, s.header, s.more())
+		if s.pause > 0 || s.forLong {
+			shut, admitted := w.gate()
+			v.demand(shut && admitted == 0, "storm %d (Retry-After %q): a pause began: %t; %d requests were admitted in it", i, s.header, shut, admitted)
+		}
 		w.spoil.Store(nil)
 		if s.forLong {
 			w.database(func(ctx context.Context, conn *pgx.Conn) error { // an operator's hand: nobody waits for midnight here
@@ -70,6 +68,41 @@ func storms(t *trial) verdict {
 	return v
 }
 
+// gate looks at the ledger until a pause has passed, or for a second, and reports
+// whether there was one, and how many requests were admitted in it.
+func (w *world) gate() (shut bool, admitted int64) {
+	const q = `
+select clock_timestamp(), coalesce(blocked_until, '-infinity'), used from pushwatch.quota_gate, pushwatch.quota_day
+where day = (now() at time zone 'UTC')::date`
+	var until pgtype.Timestamptz // of the look before
+	var used int64
+	began, most := time.Now(), 15*time.Second
+	w.database(func(ctx context.Context, conn *pgx.Conn) error {
+		for time.Since(began) < most {
+			var now time.Time
+			var next pgtype.Timestamptz
+			var count int64
+			if err := conn.QueryRow(ctx, q).Scan(&now, &next, &count); err != nil {
+				return err
+			}
+			paused := until.InfinityModifier == pgtype.Finite && now.Before(until.Time)
+			switch {
+			case paused && !shut:
+				shut, began, most = true, time.Now(), time.Second
+				fallthrough
+			case paused:
+				admitted += count - used
+			case shut:
+				return nil
+			}
+			until, used = next, count
+			w.wait(10 * time.Millisecond)
+		}
+		return nil
+	})
+	return shut, admitted
+}
+
 // blockedUntilReset reports whether all requests wait for 00:00 UTC, and at most a
 // minute more.
 func (w *world) blockedUntilReset() bool {
@@ -88,7 +121,6 @@ type storm struct {
 	mu    sync.Mutex
 	first time.Time
 	count int
-	late  int // of them later than underway
 }
 
 func newStorm(i int) *storm {
@@ -115,9 +147,6 @@ func newStorm(i int) *storm {
 			return false
 		}
 		s.count++
-		if now.Sub(s.first) > underway {
-			s.late++
-		}
 		header := s.header
 		if header == "date" {
 			header = now.UTC().Add(2 * time.Second).Format(http.TimeFormat)
@@ -133,13 +162,6 @@ func (s *storm) struck() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count > 0
-}
-
-// more returns how many requests came although the first refusal was known.
-func (s *storm) more() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.late
 }
 
 // bodies answers with what is no answer, each kind n times.
