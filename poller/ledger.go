@@ -41,9 +41,10 @@ type Ledger struct {
 // storm is 429 answers in a row that do not say for how long. Those to requests that
 // were under way together are one of them.
 type storm struct {
-	steps int
-	since time.Time     // when the pause of the last step began; zero: there was none
-	pause time.Duration // that it asked for
+	steps   int
+	since   time.Time     // when the pause of the last step began, by the book's clock; zero: there was none
+	pause   time.Duration // that it asked for
+	pausing bool          // it has not begun yet
 }
 
 // NewLedger returns a ledger on book. Share tells, as of now, how much of the day's
@@ -93,7 +94,7 @@ func (l *Ledger) charge(ctx context.Context, ask push.Ask) (push.Grant, error) {
 			return push.Grant{}, err
 		case said.granted:
 			l.note(verdict{}, now)
-			return push.Grant{Ask: ask, Day: day, At: time.Now()}, nil
+			return push.Grant{Ask: ask, Day: day, At: now}, nil
 		case said.wait == 0:
 			if said.kind != push.KindQuota || ask.Purpose != push.ForSweep && ask.Purpose != push.ForBaseline {
 				l.note(said, now)
@@ -126,14 +127,18 @@ func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) er
 	moved := !day.Equal(grant.Day)
 	walks := grant.Ask.Purpose == push.ForBaseline || grant.Ask.Purpose == push.ForSweep
 	rules, backoff := l.rules(), l.backoff(grant.At, a)
+	var paused time.Time
 	err := l.book.UpdateQuota(ctx, day, func(now time.Time, q *push.Quota) {
+		paused = now
 		rules.settle(now, q, grant.Ask, a, backoff)
 		if moved {
 			charge(q, 1, walks)
 			rules.await(now, q, a.Date)
 		}
 	})
-	l.paused(backoff)
+	if backoff > 0 {
+		l.paused(paused)
+	}
 	if err != nil || !moved {
 		return err
 	}
@@ -155,10 +160,11 @@ func (l *Ledger) backoff(asked time.Time, a push.Answer) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	says := a.Status != 429 || a.HasRetryAfter
+	before := l.storm.pausing || asked.Before(l.storm.since)
 	switch {
-	case asked.Before(l.storm.since) && says:
+	case before && says:
 		return 0
-	case asked.Before(l.storm.since):
+	case before:
 		return l.storm.pause
 	case says:
 		l.storm = storm{}
@@ -166,17 +172,15 @@ func (l *Ledger) backoff(asked time.Time, a push.Answer) time.Duration {
 	}
 	l.storm.steps++
 	most := min(longestBackoff, 2*time.Second<<min(l.storm.steps, 10))
-	l.storm.since, l.storm.pause = time.Now().Add(time.Hour), time.Second+rand.N(most) // until it is committed
+	l.storm.pause, l.storm.pausing = time.Second+rand.N(most), true
 	return l.storm.pause
 }
 
 // paused notes that a pause has begun for all: until then requests were admitted.
-func (l *Ledger) paused(backoff time.Duration) {
-	if backoff > 0 {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.storm.since = time.Now()
-	}
+func (l *Ledger) paused(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.storm.since, l.storm.pausing = at, false
 }
 
 func (l *Ledger) place(companyID string) chan struct{} {

@@ -131,7 +131,7 @@ func TestA429ThatDoesNotSayPausesLongerEachTimeUpToTheReset(t *testing.T) {
 		for range 50 {
 			ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
 			ledger.storm.steps = n
-			pause := ledger.backoff(time.Now(), refused)
+			pause := ledger.backoff(midday, refused)
 			assert.GreaterOrEqual(t, pause, time.Second)
 			assert.LessOrEqual(t, pause, most)
 			seen[pause], longest = true, max(longest, pause)
@@ -141,20 +141,24 @@ func TestA429ThatDoesNotSayPausesLongerEachTimeUpToTheReset(t *testing.T) {
 	assert.Greater(t, longest, time.Minute)
 
 	ledger := NewLedger(&memoryBook{}, shareOf(0.5, 1), silent())
+	clock := midday
+	later := func() time.Time { clock = clock.Add(time.Minute); return clock }
 	for range 5 {
-		ledger.paused(ledger.backoff(time.Now(), refused))
+		ledger.backoff(later(), refused)
+		ledger.paused(later())
 	}
 	assert.Equal(t, 5, ledger.storm.steps)
-	assert.Zero(t, ledger.backoff(time.Now(), push.Answer{Status: 200}))
-	pause := ledger.backoff(time.Now(), refused)
-	before := time.Now() // admitted while the pause was not committed yet
+	assert.Zero(t, ledger.backoff(later(), push.Answer{Status: 200}))
+	pause := ledger.backoff(later(), refused)
 	assert.LessOrEqual(t, pause, 5*time.Second, "an answer in between ends the storm")
+	before := later()
 	for range 10 {
-		assert.Equal(t, pause, ledger.backoff(before, refused), "what was under way meanwhile is the same storm")
+		assert.Equal(t, pause, ledger.backoff(before, refused), "admitted while the pause was not committed yet")
 	}
+	ledger.paused(later())
+	assert.Equal(t, pause, ledger.backoff(before, refused), "what was under way meanwhile is the same storm")
 	assert.Zero(t, ledger.backoff(before, push.Answer{Status: 200}), "and does not end it")
-	ledger.paused(pause)
-	ledger.backoff(time.Now(), refused)
+	ledger.backoff(later(), refused)
 	assert.Equal(t, 2, ledger.storm.steps)
 
 	late := midday.Add(12*time.Hour - time.Second)

@@ -40,7 +40,7 @@ type Ask struct {
 type Grant struct {
 	Ask Ask
 	Day time.Time // the UTC day that was charged, at 00:00
-	At  time.Time // when it was given, by the clock of this process
+	At  time.Time // when it was given, by the ledger's clock
 }
 
 // Answer is what the quota learns from a request that was sent, answered or not.
