@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,7 +64,15 @@ func TestTenThousandEventsWithLostAcknowledgementsAreStoredOnce(t *testing.T) {
 	proxy, err := faultproxy.NATS(faultproxy.To("tcp", address.Host))
 	require.NoError(t, err)
 	defer proxy.Close()
-	proxy.Judge(faultproxy.FirstOfEach(faultproxy.Lose))
+	var heard atomic.Int64
+	judge := faultproxy.FirstOfEach(faultproxy.Lose)
+	proxy.Judge(func(message []byte) faultproxy.Fate {
+		fate := judge(message)
+		if fate == faultproxy.Pass && faultproxy.Acknowledged(message) > 0 {
+			heard.Add(1)
+		}
+		return fate
+	})
 	shared := &forgotten{ids: map[string]bool{}}
 	var racing sync.WaitGroup
 	for range 2 {
@@ -88,8 +97,10 @@ func TestTenThousandEventsWithLostAcknowledgementsAreStoredOnce(t *testing.T) {
 	assert.Len(t, messages, 10_000)
 	assert.Len(t, ids, 10_000)
 	assert.Zero(t, h.waiting(t))
-	// One that comes when its relay has given up waiting is not delivered at all.
-	assert.Greater(t, proxy.Struck(), 9000)
+	// One that comes when its relay has given up waiting is not delivered at all: on a
+	// slow machine those are many.
+	assert.Positive(t, proxy.Struck())
+	assert.Less(t, heard.Load(), int64(1000), "acknowledgements that were heard")
 	assert.True(t, h.audit().Sound())
 	storetest.CheckInvariants(t, h.url)
 }

@@ -55,7 +55,7 @@ func TestTheBrokerAnswersAsJetStream(t *testing.T) {
 		require.Eventually(t, func() bool {
 			left, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*"))
 			return err == nil && len(left) == 0
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		_, err := js.CreateStream(t.Context(), realStream)
