@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,22 +28,14 @@ func crowd(n int) codatsim.Config {
 // has long forgotten the message's id when the relay stops waiting for it.
 func lostAcknowledgements(t *trial) verdict {
 	w := newWorld(t, options{sim: crowd(t.n)})
-	var heard atomic.Int64
-	judge := faultproxy.FirstOfEach(faultproxy.Lose)
-	w.nats.Judge(func(message []byte) faultproxy.Fate {
-		fate := judge(message)
-		if fate == faultproxy.Pass && faultproxy.Acknowledged(message) > 0 {
-			heard.Add(1)
-		}
-		return fate
-	})
+	heard := w.nats.LoseFirst()
 	var v verdict
 	d := w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000")
 	w.published(t.n)
 	w.nats.Judge(nil)
 	// On a busy machine NATS answers some only when nobody waits any more.
-	v.figure("%d acknowledgements lost on their way, %d heard of a later attempt", w.nats.Struck(), heard.Load())
-	v.demand(w.nats.Struck() > 0 && int(heard.Load()) <= t.n/10, "%d acknowledgements were lost, and %d heard", w.nats.Struck(), heard.Load())
+	v.figure("%d acknowledgements lost on their way, %d heard of a later attempt", w.nats.Struck(), heard())
+	v.demand(w.nats.Struck() > 0 && int(heard()) <= t.n/10, "%d acknowledgements were lost, and %d heard", w.nats.Struck(), heard())
 	v = w.settle(v)
 	w.stop(d)
 	return v

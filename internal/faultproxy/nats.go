@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync/atomic"
 )
 
 // NATS returns a proxy whose messages are the payloads, headers and all, of what a
@@ -76,4 +77,19 @@ func FirstOfEach(fate Fate) func(message []byte) Fate {
 		seen[sequence] = true
 		return fate
 	}
+}
+
+// LoseFirst makes a NATS proxy lose the first acknowledgement of every sequence. Heard
+// returns how many others it has let through: those of later attempts.
+func (p *Proxy) LoseFirst() (heard func() int64) {
+	var passed atomic.Int64
+	judge := FirstOfEach(Lose)
+	p.Judge(func(message []byte) Fate {
+		fate := judge(message)
+		if fate == Pass && Acknowledged(message) > 0 {
+			passed.Add(1)
+		}
+		return fate
+	})
+	return passed.Load
 }
