@@ -49,6 +49,11 @@ bench: postgres ## measure pushwatch beside the limits of its servers, in some m
 	$(GO) build -trimpath -buildvcs=auto -o bin/bench ./internal/bench
 	bin/bench $(BENCH)
 
+.PHONY: bench-scale
+bench-scale: postgres ## ten million operations, 100,000 companies, ten minutes of traffic, a cold start: half an hour, 20 GB (BENCH=-help)
+	$(GO) build -trimpath -buildvcs=auto -o bin/bench ./internal/bench
+	bin/bench -scale $(BENCH)
+
 .PHONY: lint
 lint: ## format, vet and staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

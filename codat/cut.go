@@ -11,7 +11,7 @@ import (
 // record is to blame: the records before it, and what came of it, set aside. It
 // returns false when no record alone is too large, so that smaller pages may help,
 // and when what came is not the beginning of a page.
-func decodeCut(body []byte, d decoder, result *listing) bool {
+func decodeCut(body []byte, d *decoder, result *listing) bool {
 	results, ok := openResults(withoutBOM(body))
 	if !ok {
 		return false
@@ -46,7 +46,7 @@ func openResults(body []byte) (results []byte, ok bool) {
 			return 0, false, false
 		}
 		end, _, whole = endOfValue(body, start)
-		if !whole && start < len(body) && memberName(name) == "results" {
+		if !whole && start < len(body) && json.Valid(name) && memberName(name) == "results" {
 			results, ok = body[start:], true
 		}
 		return end, true, whole
@@ -56,7 +56,7 @@ func openResults(body []byte) (results []byte, ok bool) {
 
 // tooLarge sets a record aside of which only the beginning counts: a record that
 // was cut somewhere behind it is the same one.
-func (d decoder) tooLarge(raw []byte) *push.Quarantined {
+func (d *decoder) tooLarge(raw []byte) *push.Quarantined {
 	raw = raw[:d.maxRecord]
 	var parts record
 	eachOf(raw, '{', '}', func(at int) (end int, more, whole bool) {
@@ -65,7 +65,7 @@ func (d decoder) tooLarge(raw []byte) *push.Quarantined {
 			return 0, false, false
 		}
 		end, _, whole = endOfValue(raw, start)
-		if whole && memberName(name) == fieldNames[fieldKey] && json.Valid(raw[start:end]) {
+		if whole && json.Valid(name) && memberName(name) == fieldNames[fieldKey] && json.Valid(raw[start:end]) {
 			parts.fields[fieldKey] = raw[start:end]
 		}
 		return end, true, whole

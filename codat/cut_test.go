@@ -136,7 +136,7 @@ func TestBodiesThatAreCutOutsideARecordAreNoPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var result listing
-			assert.False(t, decodeCut([]byte(body)[:len(body)-20], decoder{companyID: company, maxRecord: 20_000}, &result))
+			assert.False(t, decodeCut([]byte(body)[:len(body)-20], &decoder{companyID: company, maxRecord: 20_000}, &result))
 			assert.False(t, result.cut)
 		})
 	}

@@ -360,7 +360,7 @@ func TestAPageMayBeCompressed(t *testing.T) {
 	})
 	page, err := client.Get(t.Context(), company, "k", push.ForTrack)
 	require.NoError(t, err)
-	assert.Len(t, page.Operations, 1)
+	assert.Len(t, page.Rows, 1)
 }
 
 func TestASlowAnswerIsGivenUp(t *testing.T) {
@@ -401,7 +401,7 @@ func TestAClientIsSafeForConcurrentUse(t *testing.T) {
 					errs <- err
 					return
 				}
-				n += len(page.Operations)
+				n += len(page.Rows)
 			}
 			if n != 20 {
 				errs <- fmt.Errorf("%d operations", n)

@@ -31,7 +31,7 @@ const (
 	entryDropped = "entry_unread" // an entry of a list was no object: left out
 	fromSeconds  = "from_seconds" // timeoutInMinutes is timeoutInSeconds, rounded up
 	tooEarly     = "before_requested"
-	farFuture    = "far_future" // more than a year ahead of the look
+	farFuture    = "far_future" // more than a year ahead of the look; stays while the record is the same
 )
 
 // flags collects what had to be mended while a record was read. Its methods each

@@ -21,9 +21,11 @@ import (
 // there once, or a reason that quotes nothing of it.
 func FuzzDecodePage(f *testing.F) {
 	f.Add(examplePage(2))
+	f.Add([]byte(`{"results":[{"\u1":1,"pushOperationKey":"k","status":"` + strings.Repeat("long", 20)))
 	f.Fuzz(func(t *testing.T, body []byte) {
+		checkCut(t, body)
 		var result listing
-		d := decoder{companyID: company, lookedAt: noon}
+		d := &decoder{companyID: company, lookedAt: noon}
 		reason, ok := decodePage(body, d, &result)
 		if !ok {
 			if strings.ContainsFunc(reason, func(r rune) bool { return r < ' ' || r > '~' }) {
@@ -32,8 +34,8 @@ func FuzzDecodePage(f *testing.F) {
 			return
 		}
 		page := result.page
-		if result.items != len(page.Operations)+len(page.Quarantined) || result.items > maxItems {
-			t.Fatalf("%d items became %d operations and %d others", result.items, len(page.Operations), len(page.Quarantined))
+		if result.items != len(page.Rows)+len(page.Quarantined) || result.items > maxItems {
+			t.Fatalf("%d items became %d operations and %d others", result.items, len(page.Rows), len(page.Quarantined))
 		}
 		if size := result.granted(100); size < 1 || size > maxItems {
 			t.Fatalf("granted %d for %d items", size, result.items)
@@ -43,17 +45,42 @@ func FuzzDecodePage(f *testing.F) {
 			tooDeep = tooDeep || aside.Class == TooDeep
 			checkAside(t, aside)
 		}
-		for _, op := range page.Operations {
-			checkOperation(t, op)
+		for _, row := range page.Rows {
+			checkRow(t, row)
 		}
 		if !tooDeep {
 			checkCount(t, body, result.items)
 		}
 		var again listing
-		if _, ok := decodePage(body, d, &again); !ok || !reflect.DeepEqual(again, result) {
+		if _, ok := decodePage(body, d, &again); !ok || !reflect.DeepEqual(read(&again), read(&result)) || !reflect.DeepEqual(again, result) {
 			t.Fatal("the same body reads differently")
 		}
 	})
+}
+
+// checkCut: a body that ends in a record that is too large has that one set aside
+// behind the others, and any other body is none.
+func checkCut(t *testing.T, body []byte) {
+	var result listing
+	d := &decoder{companyID: company, lookedAt: noon, maxRecord: 64}
+	ok := decodeCut(body, d, &result)
+	if ok != result.cut || ok && result.items+1 != len(result.page.Rows)+len(result.page.Quarantined) {
+		t.Fatalf("%v: %d items and one too large became %d operations and %d others", ok, result.items,
+			len(result.page.Rows), len(result.page.Quarantined))
+	}
+	if ok {
+		checkAside(t, result.page.Quarantined[len(result.page.Quarantined)-1])
+	}
+}
+
+// read takes the rows' functions out of a listing, which nobody can compare, and
+// returns what they read.
+func read(l *listing) []push.Operation {
+	operations := push.Whole(l.page.Rows)
+	for i := range l.page.Rows {
+		l.page.Rows[i].Read = nil
+	}
+	return operations
 }
 
 // checkCount compares the number of records with that of the standard library.
@@ -84,14 +111,15 @@ func FuzzDecodeGet(f *testing.F) {
 			}
 			return
 		}
-		op, aside := decoder{companyID: company, lookedAt: noon}.decode(raw, depth)
+		row, aside := (&decoder{companyID: company, lookedAt: noon}).decode(raw, depth)
+		var op push.Operation
 		switch {
 		case aside != nil:
 			checkAside(t, *aside)
 		case standard != nil:
 			t.Fatalf("an operation of what the standard library refuses: %v: %q", standard, body)
 		default:
-			checkOperation(t, op)
+			op = checkRow(t, row)
 			checkFields(t, op, fields)
 		}
 		checkNeighbours(t, raw, op, aside)
@@ -140,7 +168,7 @@ func checkNeighbours(t *testing.T, raw []byte, op push.Operation, aside *push.Qu
 	before, behind := with(`{"pushOperationKey":"before"}`), with(`{"pushOperationKey":"behind"}`)
 	page := slices.Concat([]byte(`{"results":[`+before+","), raw, []byte(","+behind+`]}`))
 	var result listing
-	if reason, ok := decodePage(page, decoder{companyID: company, lookedAt: noon}, &result); !ok {
+	if reason, ok := decodePage(page, &decoder{companyID: company, lookedAt: noon}, &result); !ok {
 		t.Fatalf("a record that a get takes spoils its page: %s: %q", reason, raw)
 	}
 	good := func(key string) push.Operation {
@@ -153,8 +181,8 @@ func checkNeighbours(t *testing.T, raw []byte, op push.Operation, aside *push.Qu
 			t.Fatalf("in a page set aside as %+v, alone as %+v", result.page.Quarantined, *aside)
 		}
 	}
-	if !reflect.DeepEqual(result.page.Operations, want) {
-		t.Fatalf("in a page %+v, should be %+v", result.page.Operations, want)
+	if got := push.Whole(result.page.Rows); !reflect.DeepEqual(got, want) {
+		t.Fatalf("in a page %+v, should be %+v", got, want)
 	}
 }
 
@@ -163,6 +191,16 @@ func checkAside(t *testing.T, aside push.Quarantined) {
 		aside.CompanyID != company || aside.Class == Undecodable || !slices.Contains(Classes, aside.Class) {
 		t.Fatalf("quarantined %+v", aside)
 	}
+}
+
+// checkRow: what was read at once is what the whole record says.
+func checkRow(t *testing.T, row push.Row) push.Operation {
+	op := row.Read()
+	if row.Key != op.Key || row.Status != op.Status || row.RequestedOn != op.RequestedOn {
+		t.Fatalf("row %+v of operation %+v", row, op)
+	}
+	checkOperation(t, op)
+	return op
 }
 
 func checkOperation(t *testing.T, op push.Operation) {

@@ -29,11 +29,12 @@ func (c *Client) Get(ctx context.Context, companyID, key string, purpose push.Pu
 		Look:        got.look(push.FromGet),
 		ServerAhead: serverAhead(got.answer.Date, got.startedAt, got.finishedAt),
 	}
-	op, refused := decoder{companyID: companyID, key: key, lookedAt: got.finishedAt}.decode(raw, depth)
+	d := &decoder{companyID: companyID, key: key, lookedAt: got.finishedAt}
+	row, refused := d.decode(raw, depth)
 	if refused != nil {
 		page.Quarantined = []push.Quarantined{*refused}
 	} else {
-		page.Operations = []push.Operation{op}
+		page.Rows = []push.Row{row}
 	}
 	return page, nil
 }

@@ -16,7 +16,7 @@ func TestGetGivesOneOperation(t *testing.T) {
 	page, err := client.Get(t.Context(), company, "k", push.ForTrack)
 	require.NoError(t, err)
 	code := 400
-	assert.Equal(t, []push.Operation{{CompanyID: company, Key: "k", Status: push.Failed, StatusCode: &code}}, page.Operations)
+	assert.Equal(t, []push.Operation{{CompanyID: company, Key: "k", Status: push.Failed, StatusCode: &code}}, push.Whole(page.Rows))
 	assert.Empty(t, page.Quarantined)
 	assert.Equal(t, push.FromGet, page.Source)
 	assert.False(t, page.Ordered)
@@ -38,7 +38,7 @@ func TestGetSetsAsideWhatIsNotTheOperation(t *testing.T) {
 			client, _ := serve(t, answering(c.body))
 			page, err := client.Get(t.Context(), company, "k", push.ForTrack)
 			require.NoError(t, err)
-			assert.Empty(t, page.Operations)
+			assert.Empty(t, page.Rows)
 			require.Len(t, page.Quarantined, 1)
 			assert.Equal(t, c.class, page.Quarantined[0].Class)
 			assert.Equal(t, c.key, page.Quarantined[0].Key)

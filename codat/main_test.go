@@ -239,8 +239,8 @@ func (l *codatList) walk(t testing.TB, client *Client, list push.ListWalk) walke
 			break
 		}
 		got.pages = append(got.pages, page)
-		for _, op := range page.Operations {
-			got.keys = append(got.keys, op.Key)
+		for _, row := range page.Rows {
+			got.keys = append(got.keys, row.Key)
 		}
 		got.aside = append(got.aside, page.Quarantined...)
 	}

@@ -21,12 +21,12 @@ type listing struct {
 }
 
 // add takes in a record as it was decoded.
-func (l *listing) add(op push.Operation, refused *push.Quarantined) {
+func (l *listing) add(row push.Row, refused *push.Quarantined) {
 	l.items++
 	if refused != nil {
 		l.page.Quarantined = append(l.page.Quarantined, *refused)
 	} else {
-		l.page.Operations = append(l.page.Operations, op)
+		l.page.Rows = append(l.page.Rows, row)
 	}
 }
 
@@ -42,22 +42,39 @@ const (
 // decodePage reads the body of a page into result, whose Look must be filled. It
 // returns false when the body is not a page, with a reason that holds nothing of
 // it, or an empty reason when it is not JSON.
-func decodePage(body []byte, d decoder, result *listing) (reason string, ok bool) {
-	var results [][]byte // every value called so
-	valid := eachMember(withoutBOM(body), func(name, value []byte, depth int) bool {
+func decodePage(body []byte, d *decoder, result *listing) (reason string, ok bool) {
+	body = withoutBOM(body)
+	told := false
+	valid := eachOf(body, '{', '}', func(at int) (end int, more, ok bool) {
+		name, start, ok := nameAt(body, at)
+		if !ok {
+			return 0, false, false
+		}
 		if !json.Valid(name) {
 			reason = "the page holds what is not JSON"
-			return false
+			return 0, false, true
 		}
-		switch field := memberName(name); {
-		case field == "results":
-			results = append(results, value)
+		field := memberName(name)
+		if field == "results" {
+			if told {
+				reason = "the page has results twice"
+				return 0, false, true
+			}
+			told = true
+			end, reason, ok = decodeItems(body, start, d, result)
+			return end, reason == "", ok
+		}
+		end, depth, ok := endOfValue(body, start)
+		if !ok {
+			return 0, false, false
+		}
+		switch value := body[start:end]; {
 		case depth > maxDepth:
 			reason = "the page nests too deep"
-			return false
+			return 0, false, true
 		case !json.Valid(value):
 			reason = "the page holds what is not JSON"
-			return false
+			return 0, false, true
 		case field == "pageSize":
 			if size, ok := wholeNumber(value); ok && size >= 1 && size <= maxItems {
 				result.size = size
@@ -65,50 +82,51 @@ func decodePage(body []byte, d decoder, result *listing) (reason string, ok bool
 		case field == "_links":
 			result.more = readLink(value)
 		}
-		return true
+		return end, true, true
 	})
 	switch {
 	case !valid:
 		return notAnObject(body), false
 	case reason != "":
 		return reason, false
-	case len(results) == 0:
+	case !told:
 		return "the page has no results", false
-	case len(results) > 1:
-		return "the page has results twice", false
 	}
-	return decodeItems(results[0], d, result)
+	return "", true
 }
 
 // notAnObject tells JSON of another shape from what is no JSON.
 func notAnObject(body []byte) string {
-	if json.Valid(withoutBOM(body)) {
+	if json.Valid(body) {
 		return "the answer is not an object"
 	}
 	return ""
 }
 
-// decodeItems reads the records of a page, each on its own.
-func decodeItems(results []byte, d decoder, result *listing) (reason string, ok bool) {
-	valid := eachElement(results, func(item []byte, depth int) bool {
-		if result.items == maxItems {
+// decodeItems reads the records of a page, each on its own, from the list that begins
+// at an index of its body, and returns the index after it. It returns false where the
+// body ends in the list, and a reason where the list is not one of records.
+func decodeItems(body []byte, start int, d *decoder, result *listing) (end int, reason string, ok bool) {
+	end, _, whole := listAt(body, start, '[', ']', func(at int) (end int, more, ok bool) {
+		end, depth, ok := endOfValue(body, at)
+		switch {
+		case !ok:
+			return 0, false, false
+		case result.items == maxItems:
 			reason = fmt.Sprintf("the page has more than %d records", maxItems)
-			return false
-		}
-		if depth <= maxDepth && !json.Valid(item) {
+			return 0, false, true
+		case depth <= maxDepth && !json.Valid(body[at:end]):
 			reason = "the page holds what is not JSON"
-			return false
+			return 0, false, true
 		}
-		result.add(d.decode(item, depth))
-		return true
+		result.add(d.decode(body[at:end], depth))
+		return end, true, true
 	})
-	switch {
-	case reason != "":
-		return reason, false
-	case !valid:
-		return "the results of the page are no list", false
+	if whole {
+		return end, reason, true
 	}
-	return "", true
+	_, _, ok = endOfValue(body, start)
+	return 0, "the results of the page are no list", ok
 }
 
 // readLink tells whether _links offers a next page. A link to nowhere is none.

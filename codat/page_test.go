@@ -87,8 +87,8 @@ func TestPagesThatAreOdd(t *testing.T) {
 			assert.Equal(t, 1, page.Number)
 			assert.Equal(t, c.size, page.Size)
 			assert.Equal(t, c.last, page.Last)
-			require.NotEmpty(t, page.Operations)
-			assert.Equal(t, "k", page.Operations[0].Key)
+			require.NotEmpty(t, page.Rows)
+			assert.Equal(t, "k", page.Rows[0].Key)
 			assert.Equal(t, push.FromList, page.Source)
 		})
 	}
@@ -136,10 +136,10 @@ func examplePage(n int) []byte {
 
 func TestTheExamplePageIsReadWhole(t *testing.T) {
 	var result listing
-	reason, ok := decodePage(examplePage(2), decoder{companyID: company, lookedAt: noon}, &result)
+	reason, ok := decodePage(examplePage(2), &decoder{companyID: company, lookedAt: noon}, &result)
 	require.True(t, ok, reason)
 	require.Empty(t, result.page.Quarantined)
-	require.Len(t, result.page.Operations, 2)
+	require.Len(t, result.page.Rows, 2)
 	text := func(s string) *string { return &s }
 	code := 400
 	assert.Equal(t, push.Operation{
@@ -148,19 +148,19 @@ func TestTheExamplePageIsReadWhole(t *testing.T) {
 		Validation:  &push.Validation{Errors: []push.ValidationItem{{ItemID: text("item-1"), Message: text("The customer is not known"), ValidatorName: text("Xero")}}, Warnings: []push.ValidationItem{}},
 		Changes:     []push.Change{{Type: text("Created"), RecordRef: &push.RecordRef{ID: text("ref-1"), DataType: text("invoices")}}},
 		RequestedOn: time.Date(2026, 11, 24, 11, 58, 58, 923536000, time.UTC), CompletedOn: time.Date(2026, 11, 24, 12, 17, 59, 481451000, time.UTC),
-	}, result.page.Operations[1])
+	}, result.page.Rows[1].Read())
 	assert.Equal(t, linkNext, result.more)
 }
 
 func BenchmarkDecodePage(b *testing.B) {
 	const n = 500
 	body := examplePage(n)
-	d := decoder{companyID: company, lookedAt: noon}
+	d := &decoder{companyID: company, lookedAt: noon}
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
 		var result listing
-		if _, ok := decodePage(body, d, &result); !ok || len(result.page.Operations) != n {
+		if _, ok := decodePage(body, d, &result); !ok || len(result.page.Rows) != n {
 			b.Fatal("not a page")
 		}
 	}

@@ -1,7 +1,6 @@
 package codat
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"strings"
@@ -77,33 +76,57 @@ type record struct {
 // refusal is why a record is set aside.
 type refusal struct{ class, detail string }
 
-// decode reads one record, which nests as deep as depth: an operation, or what is
-// set aside. Raw must be valid JSON unless it is too deep.
-func (d decoder) decode(raw []byte, depth int) (push.Operation, *push.Quarantined) {
+// decode reads what decides of one record, which nests as deep as depth: the row of
+// an operation, or what is set aside. Raw must be valid JSON unless it is too deep,
+// and must not change as long as the row is in use.
+func (d *decoder) decode(raw []byte, depth int) (push.Row, *push.Quarantined) {
 	switch {
 	case len(raw) == 0 || raw[0] != '{':
-		return push.Operation{}, d.setAside(raw, "", refusal{NotAnObject, "a record must be an object"})
+		return push.Row{}, d.setAside(raw, "", refusal{NotAnObject, "a record must be an object"})
 	case d.maxRecord > 0 && len(raw) > d.maxRecord:
-		return push.Operation{}, d.tooLarge(raw)
+		return push.Row{}, d.tooLarge(raw)
 	case depth > maxDepth:
-		return push.Operation{}, d.setAside(raw, "", refusal{TooDeep, fmt.Sprintf("a record may nest %d deep", maxDepth)})
+		return push.Row{}, d.setAside(raw, "", refusal{TooDeep, fmt.Sprintf("a record may nest %d deep", maxDepth)})
 	}
 	parts, ok := split(raw)
 	if !ok {
-		return push.Operation{}, d.setAside(raw, "", refusal{Undecodable, "a record must be one object"})
+		return push.Row{}, d.setAside(raw, "", refusal{Undecodable, "a record must be one object"})
 	}
 	op, refused := d.identify(&parts)
 	if refused != nil {
-		return push.Operation{}, d.setAside(raw, op.Key, *refused)
+		return push.Row{}, d.setAside(raw, op.Key, *refused)
 	}
+	return push.Row{
+		Key: op.Key, Status: op.Status, RequestedOn: parts.flags.time(fieldNames[fieldRequested], parts.fields[fieldRequested]),
+		Digest: digest(raw), Read: func() push.Operation { return d.read(raw) },
+	}, nil
+}
+
+// reading is the number of the way in which records are read. A release that reads
+// anything else out of the same bytes must raise it, or what is stored of them would
+// stay as it was read before; reading_test.go tells when. The next sweep then writes
+// every record once more.
+const reading = 1
+
+// digest returns the digest of a row.
+func digest(raw []byte) [16]byte {
+	sum := sha256.Sum256(raw)
+	sum[15] = reading
+	return [16]byte(sum[:16])
+}
+
+// read reads a whole record that decode has let pass.
+func (d *decoder) read(raw []byte) push.Operation {
+	parts, _ := split(raw)
+	op, _ := d.identify(&parts)
 	d.describe(&op, &parts)
 	op.Flags = parts.flags
-	return op, nil
+	return op
 }
 
 // identify reads what decides: key, company and status. The key is filled also
 // when the record is refused, if it can be read.
-func (d decoder) identify(parts *record) (push.Operation, *refusal) {
+func (d *decoder) identify(parts *record) (push.Operation, *refusal) {
 	op := push.Operation{CompanyID: d.companyID}
 	key, keyRefused := readKey(parts)
 	if parts.clash != fieldNames[fieldKey] {
@@ -148,7 +171,7 @@ func readKey(parts *record) (string, *refusal) {
 // ownCompany reports whether the record belongs to the company that was asked. A
 // record that names none does. Two spellings of one UUID name one company; any
 // other id must match byte by byte.
-func (d decoder) ownCompany(parts *record) bool {
+func (d *decoder) ownCompany(parts *record) bool {
 	raw := parts.fields[fieldCompany]
 	if isNull(raw) {
 		parts.flags.add("companyId", absent)
@@ -189,7 +212,7 @@ func readStatus(parts *record) (push.Status, *refusal) {
 }
 
 // describe reads everything else, none of which can refuse the record.
-func (d decoder) describe(op *push.Operation, parts *record) {
+func (d *decoder) describe(op *push.Operation, parts *record) {
 	raw, f := &parts.fields, &parts.flags
 	op.ConnectionID = f.id("dataConnectionKey", raw[fieldConnection])
 	op.DataType = f.id("dataType", raw[fieldDataType])
@@ -218,14 +241,17 @@ func (d decoder) describe(op *push.Operation, parts *record) {
 // other readers of the same answer would take either.
 func split(raw []byte) (record, bool) {
 	var parts record
-	var alike [decidingFields][][]byte
+	var first [decidingFields][]byte
+	var again [decidingFields][][]byte
 	ok := eachMember(raw, func(name, value []byte, _ int) bool {
 		field, exact := fieldOf(name)
 		switch {
 		case field < 0:
 			return true
+		case field < decidingFields && first[field] == nil:
+			first[field] = value
 		case field < decidingFields:
-			alike[field] = append(alike[field], value)
+			again[field] = append(again[field], value)
 		case parts.fields[field] != nil:
 			parts.flags.add(fieldNames[field], repeated)
 		}
@@ -234,13 +260,14 @@ func split(raw []byte) (record, bool) {
 		}
 		return true
 	})
-	for field, values := range alike {
-		if len(values) < 2 || parts.fields[field] == nil {
+	for field, values := range again {
+		if len(values) == 0 || parts.fields[field] == nil {
 			continue
 		}
 		parts.flags.add(fieldNames[field], repeated)
-		for _, value := range values {
-			if parts.clash == "" && !sameValue(value, parts.fields[field]) {
+		counts := told(parts.fields[field]) // once: it may be long, and there may be many
+		for _, value := range append(values, first[field]) {
+			if parts.clash == "" && told(value) != counts {
 				parts.clash = fieldNames[field]
 			}
 		}
@@ -265,18 +292,18 @@ func fieldOf(rawName []byte) (field int, exact bool) {
 	return -1, false
 }
 
-// sameValue reports whether two raw values tell the same, space around aside.
-func sameValue(a, b []byte) bool {
-	if !isString(a) || !isString(b) {
-		return bytes.Equal(a, b)
+// told returns what a raw value tells: other values tell other things, but for space
+// around a text.
+func told(raw []byte) string {
+	if !isString(raw) {
+		return string(raw)
 	}
-	first, _ := unquote(a)
-	second, _ := unquote(b)
-	return strings.TrimSpace(first) == strings.TrimSpace(second)
+	text, _ := unquote(raw)
+	return `"` + strings.TrimSpace(text)
 }
 
 // setAside keeps a record that is not an operation.
-func (d decoder) setAside(raw []byte, key string, why refusal) *push.Quarantined {
+func (d *decoder) setAside(raw []byte, key string, why refusal) *push.Quarantined {
 	hash := sha256.Sum256(raw)
 	return &push.Quarantined{
 		CompanyID: d.companyID,

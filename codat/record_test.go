@@ -23,10 +23,10 @@ func between(t *testing.T, item string) ([]push.Operation, []push.Quarantined) {
 	}
 	var result listing
 	body := `{"results":[` + good("before") + "," + item + "," + good("after") + `],"pageSize":100,"_links":{}}`
-	reason, ok := decodePage([]byte(body), decoder{companyID: company, lookedAt: noon}, &result)
+	reason, ok := decodePage([]byte(body), &decoder{companyID: company, lookedAt: noon}, &result)
 	require.True(t, ok, reason)
 	require.Equal(t, 3, result.items)
-	operations := result.page.Operations
+	operations := push.Whole(result.page.Rows)
 	require.GreaterOrEqual(t, len(operations), 2)
 	for i, key := range map[int]string{0: "before", len(operations) - 1: "after"} {
 		require.Equal(t, push.Operation{CompanyID: company, Key: key, Status: push.Pending, RequestedOn: noon.Add(-2 * time.Hour)}, operations[i])
@@ -280,12 +280,29 @@ func TestLongListsAreCutAndCounted(t *testing.T) {
 	}
 }
 
+// TestALongTextOfEscapesIsReadInOnePass: where each of its two million escapes looked
+// for the end of the text, go test would end it.
+func TestALongTextOfEscapesIsReadInOnePass(t *testing.T) {
+	operations, aside := between(t, with(`{"errorMessage":"`+strings.Repeat(`\\`, 2<<20)+`"}`))
+	require.Empty(t, aside)
+	assert.Equal(t, []string{"errorMessage:" + cutText}, operations[0].Flags)
+}
+
+// TestManyStatusesAreComparedInOnePass: as above, where each looked at all of the last.
+func TestManyStatusesAreComparedInOnePass(t *testing.T) {
+	record := with(`{"status":"Pending"}`)
+	record = record[:len(record)-1] + strings.Repeat(`,"status":"Pending"`, 300_000) + `,"status":"Pending` + strings.Repeat(" ", 2<<20) + `"}`
+	operations, aside := between(t, record)
+	require.Empty(t, aside)
+	assert.Equal(t, []string{"status:" + repeated}, operations[0].Flags)
+}
+
 func TestOneKeyMayComeTwiceAndKeysDifferByCase(t *testing.T) {
 	body := `{"results":[` + with(`{"pushOperationKey":"a"}`) + "," + with(`{"pushOperationKey":"a","status":"Failed"}`) + "," + with(`{"pushOperationKey":"A"}`) + `]}`
 	var result listing
-	reason, ok := decodePage([]byte(body), decoder{companyID: company, lookedAt: noon}, &result)
+	reason, ok := decodePage([]byte(body), &decoder{companyID: company, lookedAt: noon}, &result)
 	require.True(t, ok, reason)
-	require.Len(t, result.page.Operations, 3)
+	require.Len(t, result.page.Rows, 3)
 	distinct, contradicted := result.page.Distinct()
 	assert.Equal(t, []string{"a"}, contradicted)
 	require.Len(t, distinct, 1)

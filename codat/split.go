@@ -54,35 +54,41 @@ func eachElement(data []byte, visit func(value []byte, depth int) bool) bool {
 	})
 }
 
-// eachOf reads a comma-separated list between two brackets; read reads the entry
-// that begins at an index inside data.
+// eachOf reads a comma-separated list between two brackets, which all of data is, as
+// listAt does.
 func eachOf(data []byte, open, closing byte, read func(at int) (end int, more, ok bool)) bool {
-	data = bytes.TrimRight(data, " \t\r\n")
-	at := skipSpace(data, 0)
+	end, more, ok := listAt(data, skipSpace(data, 0), open, closing, read)
+	return ok && (!more || skipSpace(data, end) == len(data))
+}
+
+// listAt reads the comma-separated list between two brackets that begins at an index,
+// and returns the index after it; read reads the entry that begins at an index inside
+// data. More is false where read ended it early.
+func listAt(data []byte, at int, open, closing byte, read func(at int) (end int, more, ok bool)) (end int, more, ok bool) {
 	if at == len(data) || data[at] != open {
-		return false
+		return 0, false, false
 	}
 	at = skipSpace(data, at+1)
 	if at < len(data) && data[at] == closing {
-		return at == len(data)-1
+		return at + 1, true, true
 	}
 	for at < len(data) {
 		end, more, ok := read(at)
 		if !ok || !more {
-			return ok
+			return 0, false, ok
 		}
 		at = skipSpace(data, end)
 		switch {
 		case at == len(data):
-			return false
+			return 0, false, false
 		case data[at] == closing:
-			return at == len(data)-1
+			return at + 1, true, true
 		case data[at] != ',':
-			return false
+			return 0, false, false
 		}
 		at = skipSpace(data, at+1)
 	}
-	return false
+	return 0, false, false
 }
 
 // endOfValue returns the index after the value that begins at an index, and how
@@ -141,15 +147,21 @@ func endOfNested(data []byte, at int) (end, depth int, ok bool) {
 }
 
 func endOfString(data []byte, at int) (end int, ok bool) {
-	for i := at + 1; i < len(data); i++ {
-		switch data[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1, true
+	quote := at // the next one; looked for again only when it was escaped, so that no text takes long
+	for at++; ; {
+		if quote < at {
+			next := bytes.IndexByte(data[at:], '"')
+			if next < 0 {
+				return 0, false
+			}
+			quote = at + next
 		}
+		escape := bytes.IndexByte(data[at:quote], '\\')
+		if escape < 0 {
+			return quote + 1, true
+		}
+		at += escape + 2
 	}
-	return 0, false
 }
 
 func skipSpace(data []byte, at int) int {

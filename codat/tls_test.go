@@ -108,7 +108,7 @@ func TestOnlyAServerThatTheAuthorityVouchesForIsAsked(t *testing.T) {
 			ledger.settled(t)
 			if c.says == "" {
 				require.NoError(t, err)
-				assert.Len(t, page.Operations, 1)
+				assert.Len(t, page.Rows, 1)
 				return
 			}
 			assert.Equal(t, push.KindTransport, kindOfError(t, err))

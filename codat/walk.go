@@ -180,9 +180,9 @@ func (l listing) granted(asked int) int {
 // see takes in the page's records and reports whether any is new to the walk.
 func (w *walk) see(page push.Page) (fresh bool) {
 	w.order.newPage()
-	for _, op := range page.Operations {
-		known := w.remember([]byte("k" + op.Key))
-		w.order.see(op.RequestedOn, known)
+	for _, row := range page.Rows {
+		known := w.remember([]byte("k" + row.Key))
+		w.order.see(row.RequestedOn, known)
 		fresh = fresh || !known
 	}
 	for _, item := range page.Quarantined {
@@ -282,7 +282,7 @@ func (c *Client) list(ctx context.Context, ask push.Ask, number, size int, order
 		Look:        got.look(push.FromList),
 		ServerAhead: serverAhead(got.answer.Date, got.startedAt, got.finishedAt),
 	}}
-	d := decoder{companyID: ask.CompanyID, lookedAt: got.finishedAt, maxRecord: int(c.maxListBody / 2)}
+	d := &decoder{companyID: ask.CompanyID, lookedAt: got.finishedAt, maxRecord: int(c.maxListBody / 2)}
 	if failed, ok := err.(*push.AskError); ok && failed.Kind == push.KindTooLarge && decodeCut(got.body, d, &result) {
 		return result, err
 	}

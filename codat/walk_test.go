@@ -81,7 +81,7 @@ func TestAWalkCanBeWalkedAgain(t *testing.T) {
 		n := 0
 		for page, err := range pages {
 			require.NoError(t, err)
-			n += len(page.Operations)
+			n += len(page.Rows)
 		}
 		assert.Equal(t, 5, n)
 	}

@@ -44,6 +44,9 @@ type answered struct {
 // read hands over page after page until the list ends or ctx does.
 func read(ctx context.Context, source Source, list push.ListWalk, pages chan<- answered) {
 	hand := func(page answered) bool {
+		if ctx.Err() != nil { // select would toss a coin
+			return false
+		}
 		select {
 		case pages <- page:
 			return true

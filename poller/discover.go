@@ -32,7 +32,9 @@ func (p *Poller) discoverWhere(ctx context.Context, due func(push.Company, time.
 	now := p.config.Now()
 	var known, unfinished []push.Company
 	for _, c := range companies {
-		if !c.FirstLookAt.IsZero() && due(c, now) {
+		// Before the first answer is kept a discover would find nothing known, and read
+		// the whole history beside the baseline, which brings the newest first anyway.
+		if c.Answered && due(c, now) {
 			known = append(known, c)
 		}
 		if !c.Baselined || c.SweepOpen {
@@ -192,8 +194,8 @@ type walking struct {
 // contradiction that nobody could decide keeps the walk from finishing at all, so
 // that the next one reads it again.
 func (w *walking) keep(ctx context.Context, page push.Page) (finished bool, err error) {
-	operations, contradicted := page.Distinct()
-	page.Operations = operations
+	rows, contradicted := page.Distinct()
+	page.Rows = rows
 	if err := w.decide(ctx, contradicted); err != nil {
 		return false, err
 	}
@@ -261,6 +263,7 @@ func (p *Poller) record(ctx context.Context, r push.Record) (push.Recorded, erro
 	p.config.Metrics.committed.Add(float64(recorded.Events))
 	p.config.Metrics.changes(recorded.Edges, r.Page.FinishedAt)
 	p.config.Metrics.page(r.Page)
+	p.config.Metrics.flagged(recorded.Flags)
 	if recorded.Events > 0 {
 		p.config.OnEvents()
 	}

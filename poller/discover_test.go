@@ -123,7 +123,7 @@ func TestAContradictionIsDecidedByAGet(t *testing.T) {
 		b.codat.list = nil // nor can a get find it
 		b.codat.between = nil
 		_, err := (&walking{poller: b.poller, company: b.store.company, walk: push.Walk{Kind: push.WalkDiscover}}).keep(t.Context(),
-			push.Page{Look: push.Look{StartedAt: midday}, Number: 1, Operations: list, Last: true})
+			push.Page{Look: push.Look{StartedAt: midday}, Number: 1, Rows: push.RowsOf(list...), Last: true})
 		require.NoError(t, err)
 		assert.Len(t, b.store.finished, finished)
 		assert.NotContains(t, b.store.rows, key)
@@ -169,13 +169,10 @@ func TestADisputeIsAskedInTheSameRunAndNeverHoldsUpThePage(t *testing.T) {
 func TestOddAndQuarantinedRecordsAreCountedByReason(t *testing.T) {
 	m := NewMetrics()
 	m.page(push.Page{
-		Operations: []push.Operation{
-			{Status: push.Success},
-			{Status: "Cancelled", Flags: []string{"errorMessage:cut", "changes:cut:201"}},
-			{Status: "pending", Flags: []string{"requestedOnUtc:unusable"}},
-		},
+		Rows:        []push.Row{{Status: push.Success}, {Status: "Cancelled"}, {Status: "pending"}},
 		Quarantined: []push.Quarantined{{Class: "status_missing"}},
 	})
+	m.flagged([]string{"errorMessage:cut", "changes:cut:201", "requestedOnUtc:unusable"})
 	for what, want := range map[string]int{"unknown_status": 1, "cut": 2, "unusable": 1} {
 		assert.Equal(t, want, int(testutil.ToFloat64(m.odd.WithLabelValues(what))), what)
 	}
@@ -184,6 +181,17 @@ func TestOddAndQuarantinedRecordsAreCountedByReason(t *testing.T) {
 	problems, err := testutil.CollectAndLint(m)
 	require.NoError(t, err)
 	assert.Empty(t, problems)
+}
+
+func TestWhatHadToBeMendedIsCountedWhereItIsWritten(t *testing.T) {
+	b := newBench(t, 10)
+	b.codat.arrive(2)
+	b.codat.list[1].Flags = []string{"errorMessage:cut"}
+	b.old()
+	for range 2 {
+		b.discover()
+	}
+	assert.Equal(t, 1, int(testutil.ToFloat64(b.poller.config.Metrics.odd.WithLabelValues("cut"))))
 }
 
 func TestACompanyThatCodatDoesNotKnowIsAskedOnceAnHour(t *testing.T) {

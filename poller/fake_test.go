@@ -46,7 +46,7 @@ func (f *fakeCodat) Walk(_ context.Context, w push.ListWalk) iter.Seq2[push.Page
 			from := min((number-1)*w.PageSize, len(f.list))
 			to := min(from+w.PageSize, len(f.list))
 			page := push.Page{Look: push.Look{Source: push.FromList, StartedAt: f.now(), FinishedAt: f.now()},
-				Number: number, Size: w.PageSize, Operations: slices.Clone(f.list[from:to]),
+				Number: number, Size: w.PageSize, Rows: push.RowsOf(f.list[from:to]...),
 				Ordered: !f.unordered, Last: to == len(f.list)}
 			between := f.between
 			f.mu.Unlock()
@@ -84,7 +84,7 @@ func (f *fakeCodat) Get(_ context.Context, companyID, key string, _ push.Purpose
 		return push.Page{}, &push.AskError{Ask: push.Ask{Request: push.GetOperation}, Kind: push.KindUnavailable, Status: 503}
 	}
 	return push.Page{Look: push.Look{Source: push.FromGet, StartedAt: f.now(), FinishedAt: f.now()}, Number: 1,
-		Operations: []push.Operation{op}}, nil
+		Rows: push.RowsOf(op)}, nil
 }
 
 // arrive puts n new operations on top of the list.
@@ -149,33 +149,35 @@ func (s *fakeStore) Record(_ context.Context, r push.Record) (push.Recorded, err
 			return push.Recorded{}, err
 		}
 	}
+	s.company.Answered = s.company.Answered || r.Page.Source == push.FromList
 	discover := r.Walk != nil && r.Walk.Kind == push.WalkDiscover
 	if discover && s.began.IsZero() {
 		s.began = r.Walk.StartedAt
 	}
 	out := push.Recorded{Known: true}
-	for _, op := range r.Page.Operations {
+	for _, row := range r.Page.Rows {
 		var previous *push.Known
-		if known, ok := s.rows[op.Key]; ok {
+		if known, ok := s.rows[row.Key]; ok {
 			previous = &known
 		}
-		out.Known = out.Known && previous != nil && s.firstSeen[op.Key].Before(s.began)
-		next := push.Known{Status: op.Status, LookedAt: r.Page.StartedAt}
-		switch push.Observe(previous, push.Sight{Status: op.Status, LookedAt: r.Page.StartedAt, Source: r.Page.Source}) {
+		out.Known = out.Known && previous != nil && s.firstSeen[row.Key].Before(s.began)
+		next := push.Known{Status: row.Status, LookedAt: r.Page.StartedAt}
+		switch push.Observe(previous, push.Sight{Status: row.Status, LookedAt: r.Page.StartedAt, Source: r.Page.Source}) {
 		case push.First:
 			out.First++
 			out.Events++
-			s.rows[op.Key], s.firstSeen[op.Key] = next, r.Page.FinishedAt
+			out.Flags = append(out.Flags, row.Read().Flags...)
+			s.rows[row.Key], s.firstSeen[row.Key] = next, r.Page.FinishedAt
 		case push.Changed:
 			out.Changed++
 			out.Events++
-			s.rows[op.Key] = next
+			s.rows[row.Key] = next
 		case push.Disputed:
-			out.Disputed = append(out.Disputed, op.Key)
-			previous.DisputedStatus, previous.DisputedAt = op.Status, r.Page.StartedAt
-			s.rows[op.Key] = *previous
+			out.Disputed = append(out.Disputed, row.Key)
+			previous.DisputedStatus, previous.DisputedAt = row.Status, r.Page.StartedAt
+			s.rows[row.Key] = *previous
 		case push.Cleared:
-			s.rows[op.Key] = next
+			s.rows[row.Key] = next
 		}
 	}
 	for _, item := range r.Page.Quarantined {

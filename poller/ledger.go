@@ -68,6 +68,9 @@ func (l *Ledger) rules() rules {
 //
 // If we crash after it, a request is counted that was never sent.
 func (l *Ledger) Admit(ctx context.Context, ask push.Ask) (push.Grant, error) {
+	if err := ctx.Err(); err != nil { // select would toss a coin, and a request be counted for nobody
+		return push.Grant{}, err
+	}
 	place := l.place(ask.CompanyID)
 	select {
 	case place <- struct{}{}:

@@ -41,7 +41,7 @@ func NewMetrics() *Metrics {
 			Name: "pushwatch_records_quarantined_total", Help: "Records set aside because they could not be read, by reason; a record counts at each look.",
 		}, []string{"class"}),
 		odd: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "pushwatch_records_odd_total", Help: "Records read though something in them was not as documented, by what; a record counts at each look.",
+			Name: "pushwatch_records_odd_total", Help: "Records read though something in them was not as documented, by what; a finished one that reads as before does not count again.",
 		}, []string{"what"}),
 		companies: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "pushwatch_companies", Help: "Companies assigned to this process.",
@@ -54,15 +54,19 @@ func (m *Metrics) page(page push.Page) {
 	for _, item := range page.Quarantined {
 		m.quarantined.WithLabelValues(item.Class).Inc()
 	}
-	for _, op := range page.Operations {
-		if _, ok := op.Status.Documented(); !ok {
+	for _, row := range page.Rows {
+		if _, ok := row.Status.Documented(); !ok {
 			m.odd.WithLabelValues("unknown_status").Inc()
 		}
-		for _, flag := range op.Flags {
-			_, what, _ := strings.Cut(flag, ":") // the field
-			what, _, _ = strings.Cut(what, ":")  // a length
-			m.odd.WithLabelValues(what).Inc()
-		}
+	}
+}
+
+// flagged counts what had to be mended in the operations that were written.
+func (m *Metrics) flagged(flags []string) {
+	for _, flag := range flags {
+		_, what, _ := strings.Cut(flag, ":") // the field
+		what, _, _ = strings.Cut(what, ":")  // a length
+		m.odd.WithLabelValues(what).Inc()
 	}
 }
 

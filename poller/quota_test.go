@@ -258,6 +258,19 @@ func TestFiveRequestsAtOnceForACompany(t *testing.T) {
 	})
 }
 
+// TestARequestThatNobodyWaitsForIsNotCounted whatever is free at that moment.
+func TestARequestThatNobodyWaitsForIsNotCounted(t *testing.T) {
+	book := &memoryBook{}
+	ledger := NewLedger(book, shareOf(0, 1), silent())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		_, err := ledger.Admit(ctx, push.Ask{CompanyID: "c"})
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	assert.Empty(t, book.days)
+}
+
 func TestAnAnswerBelongsToTheDayOfItsDateHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book := &memoryBook{}

@@ -46,7 +46,7 @@ func stage(t *testing.T, sweep string) *staged {
 // caughtUp returns a company of which no tick was missed.
 func caughtUp(id string) push.Company {
 	now := time.Now()
-	return push.Company{ID: id, FirstLookAt: now.Add(-72 * time.Hour), Baselined: true,
+	return push.Company{ID: id, FirstLookAt: now.Add(-72 * time.Hour), Answered: true, Baselined: true,
 		DiscoveredAt: now.Add(-time.Second), SweepTickedAt: now.Add(-time.Second)}
 }
 
@@ -62,7 +62,13 @@ func TestWhatWasMissedRunsOnceAtTheStart(t *testing.T) {
 		"the sweep ticks of three days":             {func(c *push.Company) { c.SweepTickedAt = c.SweepTickedAt.Add(-days) }, map[push.Purpose]int{push.ForSweep: 1}},
 		"sweeps before the first look do not count": {func(c *push.Company) { c.FirstLookAt, c.SweepTickedAt = c.SweepTickedAt, time.Time{} }, map[push.Purpose]int{}},
 		"the end of a sweep":                        {func(c *push.Company) { c.SweepOpen = true }, map[push.Purpose]int{push.ForSweep: 1}},
-		"everything: the company is new":            {func(c *push.Company) { *c = push.Company{ID: c.ID} }, map[push.Purpose]int{push.ForBaseline: 1}},
+		"a first look that was cut short before an answer was kept": {func(c *push.Company) {
+			*c = push.Company{ID: c.ID, FirstLookAt: c.FirstLookAt}
+		}, map[push.Purpose]int{push.ForBaseline: 1}},
+		"a first look that was cut short": {func(c *push.Company) {
+			*c = push.Company{ID: c.ID, FirstLookAt: c.FirstLookAt, Answered: true}
+		}, map[push.Purpose]int{push.ForBaseline: 1, push.ForDiscover: 1}},
+		"everything: the company is new": {func(c *push.Company) { *c = push.Company{ID: c.ID} }, map[push.Purpose]int{push.ForBaseline: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

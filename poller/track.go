@@ -109,7 +109,7 @@ func (p *Poller) getDue(ctx context.Context, c push.Company, key string) (events
 		return 0, err
 	}
 	recorded, err := p.record(ctx, push.Record{Company: c, Page: page})
-	if err == nil && len(page.Operations) == 0 {
+	if err == nil && len(page.Rows) == 0 {
 		err = errSetAside
 	}
 	return recorded.Events, err
@@ -160,13 +160,13 @@ func (p *Poller) firstPage(ctx context.Context, c push.Company) (events int, sho
 		if err != nil {
 			return 0, shown, err
 		}
-		page.Operations, _ = page.Distinct()
+		page.Rows, _ = page.Distinct()
 		recorded, err := p.record(ctx, push.Record{Company: c, Page: page})
 		if err != nil {
 			return 0, shown, err
 		}
-		for _, op := range page.Operations {
-			shown[op.Key] = true
+		for _, row := range page.Rows {
+			shown[row.Key] = true
 		}
 		return recorded.Events + p.settle(ctx, c, recorded.Disputed, push.ForTrack), shown, nil
 	}

@@ -71,6 +71,26 @@ func unsent(err error) answer {
 	return lostAnswer(err)
 }
 
+// acknowledgement is what a server answers to a message, or to the last one of a batch.
+type acknowledgement struct {
+	Stream    string              `json:"stream"`
+	Sequence  uint64              `json:"seq"` // of the last one
+	Count     int                 `json:"count"`
+	Duplicate bool                `json:"duplicate"`
+	Error     *jetstream.APIError `json:"error"`
+}
+
+// readAcknowledgement reads an answer. An error says why it proves nothing.
+func readAcknowledgement(msg *nats.Msg) (ack acknowledgement, err error) {
+	if len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
+		return ack, fmt.Errorf("no stream takes subject: %w", nats.ErrNoResponders)
+	}
+	if err := json.Unmarshal(msg.Data, &ack); err != nil {
+		return ack, fmt.Errorf("unreadable acknowledgement: %w", err)
+	}
+	return ack, nil
+}
+
 // classify reads the answer of the server to a message published to stream.
 //
 // A duplicate, a wrong last sequence in its two spellings, and a conflict with a
@@ -78,26 +98,18 @@ func unsent(err error) answer {
 // about to be, that we did not know of. None of them says what; and a standalone
 // server checks the sequence before the id, a clustered one the other way round.
 func classify(stream string, msg *nats.Msg) answer {
-	if len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
-		return lostAnswer(fmt.Errorf("no stream takes subject: %w", nats.ErrNoResponders))
-	}
-	var ack struct {
-		Stream    string              `json:"stream"`
-		Sequence  uint64              `json:"seq"`
-		Duplicate bool                `json:"duplicate"`
-		Error     *jetstream.APIError `json:"error"`
-	}
-	switch err := json.Unmarshal(msg.Data, &ack); {
+	switch ack, err := readAcknowledgement(msg); {
 	case err != nil:
-		return lostAnswer(fmt.Errorf("unreadable acknowledgement: %w", err))
+		return lostAnswer(err)
 	case ack.Error != nil:
 		return denied(ack.Error)
 	case ack.Stream != stream || ack.Sequence == 0:
 		return lostAnswer(fmt.Errorf("acknowledgement of sequence %d by stream %q", ack.Sequence, ack.Stream))
 	case ack.Duplicate:
 		return lostAnswer(fmt.Errorf("%w of sequence %d", errDuplicate, ack.Sequence))
+	default:
+		return answer{outcome: stored, sequence: ack.Sequence}
 	}
-	return answer{outcome: stored, sequence: ack.Sequence}
 }
 
 func denied(e *jetstream.APIError) answer {

@@ -47,44 +47,48 @@ func faults() map[string]trouble {
 // and has everything once and in order at the end.
 func TestEveryStepMayFailBeforeOrAfterItsEffect(t *testing.T) {
 	for name, fault := range faults() {
-		t.Run(name, func(t *testing.T) {
-			b := startBroker(t)
-			direct := dial(t, b.url())
-			shortWindow(t, direct)
-			w := stage{newOutbox(), startProxy(t, b.address()), b}
-			s, _, err := EnsureStream(t.Context(), dial(t, w.proxy.url()), streamConfig())
-			require.NoError(t, err)
-			r := newRelay(t, s, w.outbox, func(c *Config) { c.AckTimeout = 200 * time.Millisecond })
-			work := func() error {
-				_, err := r.RunOnce(t.Context())
-				w.check(t, readAll(t, direct))
-				return err
-			}
-			w.fill(5, 2)
-			require.NoError(t, work())
-			for round := range 2 {
-				key := []string{"first", "second"}[round]
-				w.add("company", "large."+key, "pending").Data = make([]byte, maxEventSize+1) // to be rejected
-				w.vanish(w.add("company", "lost."+key, "pending"))                            // to be requeued
-				w.add("company", "lost."+key, "success")
-				w.add("company", "plain."+key, "pending")
-				fault.breaks(w)
-				err := work()
-				assert.True(t, err != nil || w.proxy.lost() > 0, "the fault did not strike")
-				fault.repairs(w)
-			}
-
-			require.Eventually(t, func() bool {
-				_ = work()
-				_, pending, _ := w.count()
-				return pending == 0
-			}, 20*time.Second, 10*time.Millisecond)
-
-			messages := readAll(t, direct)
-			w.check(t, messages)
-			_, _, rejected := w.count()
-			assert.Equal(t, 2, rejected)
-			assert.Len(t, messages, 10+2*3)
-		})
+		for way, change := range ways {
+			t.Run(name+", "+way, func(t *testing.T) { strike(t, fault, change) })
+		}
 	}
+}
+
+func strike(t *testing.T, fault trouble, way func(*Config)) {
+	b := startBroker(t)
+	direct := dial(t, b.url())
+	shortWindow(t, direct)
+	w := stage{newOutbox(), startProxy(t, b.address()), b}
+	s, _, err := EnsureStream(t.Context(), dial(t, w.proxy.url()), streamConfig())
+	require.NoError(t, err)
+	r := newRelay(t, s, w.outbox, func(c *Config) { c.AckTimeout = 200 * time.Millisecond }, way)
+	work := func() error {
+		_, err := r.RunOnce(t.Context())
+		w.check(t, readAll(t, direct))
+		return err
+	}
+	w.fill(5, 2)
+	require.NoError(t, work())
+	for round := range 2 {
+		key := []string{"first", "second"}[round]
+		w.add("company", "large."+key, "pending").Data = make([]byte, maxEventSize+1) // to be rejected
+		w.vanish(w.add("company", "lost."+key, "pending"))                            // to be requeued
+		w.add("company", "lost."+key, "success")
+		w.add("company", "plain."+key, "pending")
+		fault.breaks(w)
+		err := work()
+		assert.True(t, err != nil || w.proxy.lost() > 0, "the fault did not strike")
+		fault.repairs(w)
+	}
+
+	require.Eventually(t, func() bool {
+		_ = work()
+		_, pending, _ := w.count()
+		return pending == 0
+	}, 20*time.Second, 10*time.Millisecond)
+
+	messages := readAll(t, direct)
+	w.check(t, messages)
+	_, _, rejected := w.count()
+	assert.Equal(t, 2, rejected)
+	assert.Len(t, messages, 10+2*3)
 }

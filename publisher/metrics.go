@@ -27,6 +27,15 @@ const (
 
 var classes = []string{classTooLarge, classBadMessage, classForeignInstance, classForeignMessage, classOvertaken}
 
+// What became of an atomic batch: the values of the label "outcome".
+const (
+	batchStored  = "stored"
+	batchRefused = "refused" // nothing of it is stored
+	batchUnclear = "unclear" // no answer, or none that says
+)
+
+var outcomes = []string{batchStored, batchRefused, batchUnclear}
+
 // Metrics are the relay's counters; it is a [prometheus.Collector] for the
 // program to register.
 type Metrics struct {
@@ -38,6 +47,7 @@ type Metrics struct {
 	tailLost  prometheus.Counter
 	gaps      prometheus.Counter
 	adopted   prometheus.Counter
+	batches   *prometheus.CounterVec
 }
 
 func newMetrics() *Metrics {
@@ -75,6 +85,13 @@ func newMetrics() *Metrics {
 			Name: "pushwatch_operations_adopted_total",
 			Help: "Operations that go on behind events in the stream which the database did not know.",
 		}),
+		batches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushwatch_atomic_batches_total",
+			Help: "Atomic batches of events, by what the stream answered; the events of a refused one are published one by one.",
+		}, []string{"outcome"}),
+	}
+	for _, outcome := range outcomes {
+		m.batches.WithLabelValues(outcome)
 	}
 	for _, by := range resolutions {
 		m.resolved.WithLabelValues(by)
@@ -85,8 +102,20 @@ func newMetrics() *Metrics {
 	return m
 }
 
+// batch counts an atomic batch, all of whose events have the same answer.
+func (m *Metrics) batch(answers []answer, err error) {
+	outcome := batchStored
+	switch {
+	case err != nil:
+		outcome = batchRefused
+	case answers[0].outcome != stored:
+		outcome = batchUnclear
+	}
+	m.batches.WithLabelValues(outcome).Inc()
+}
+
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.published, m.resolved, m.rejected, m.seconds, m.lost, m.tailLost, m.gaps, m.adopted}
+	return []prometheus.Collector{m.published, m.resolved, m.rejected, m.seconds, m.lost, m.tailLost, m.gaps, m.adopted, m.batches}
 }
 
 // Describe implements [prometheus.Collector].

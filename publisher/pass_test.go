@@ -130,11 +130,11 @@ type reconnecting struct {
 	after int
 }
 
-func (s *reconnecting) Publish(messages []*nats.Msg, timeout time.Duration) []Reply {
+func (s *reconnecting) Publish(messages []*nats.Msg, atomic bool, timeout time.Duration) []Reply {
 	s.mu.Lock()
 	s.after--
 	s.mu.Unlock()
-	return s.Stream.Publish(messages, timeout)
+	return s.Stream.Publish(messages, atomic, timeout)
 }
 
 func (s *reconnecting) Reconnects() uint64 {

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -33,12 +34,8 @@ type attempt struct {
 // They are still pending, are published again, refused by the expected sequence,
 // and found by reading back.
 func publish(s Stream, name string, attempts []attempt, cas bool, timeout time.Duration) []answer {
-	messages := make([]*nats.Msg, len(attempts))
-	for i, a := range attempts {
-		messages[i] = a.message(name, cas)
-	}
 	answers := make([]answer, len(attempts))
-	for i, reply := range s.Publish(messages, timeout) {
+	for i, reply := range s.Publish(messages(name, attempts, cas), false, timeout) {
 		if reply.Err != nil {
 			answers[i] = unsent(reply.Err)
 		} else {
@@ -48,17 +45,32 @@ func publish(s Stream, name string, attempts []attempt, cas bool, timeout time.D
 	return answers
 }
 
+// messages returns the messages of attempts.
+func messages(stream string, attempts []attempt, cas bool) []*nats.Msg {
+	messages := make([]*nats.Msg, len(attempts))
+	for i, a := range attempts {
+		messages[i] = a.message(stream, cas)
+	}
+	return messages
+}
+
 // message returns the message of an attempt.
 func (a attempt) message(stream string, cas bool) *nats.Msg {
-	header := make(nats.Header, len(a.pending.Header)+4)
-	for name, value := range a.pending.Header {
-		header.Set(name, value)
+	const more = 7 // the act's own headers, those of an atomic batch among them
+	header := make(nats.Header, len(a.pending.Header)+more)
+	values := make([]string, 0, len(a.pending.Header)+more)
+	set := func(name, value string) {
+		values = append(values, value)
+		header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	header.Set(jetstream.MsgIDHeader, a.pending.ID)
-	header.Set(jetstream.ExpectedStreamHeader, stream)
+	for name, value := range a.pending.Header {
+		set(name, value)
+	}
+	set(jetstream.MsgIDHeader, a.pending.ID)
+	set(jetstream.ExpectedStreamHeader, stream)
 	if cas {
-		header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(a.after, 10))
-		header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, a.pending.Filter)
+		set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(a.after, 10))
+		set(jetstream.ExpectedLastSubjSeqSubjHeader, a.pending.Filter)
 	}
 	return &nats.Msg{Subject: a.pending.Subject, Header: header, Data: a.pending.Data}
 }
@@ -66,12 +78,12 @@ func (a attempt) message(stream string, cas bool) *nats.Msg {
 // Publish implements [Stream]. It sets where each message is to be answered. It
 // waits for the answers until timeout or until the connection breaks, whichever is
 // first: an acknowledgement that is not waited for costs a read-back later.
-func (s *JetStream) Publish(messages []*nats.Msg, timeout time.Duration) []Reply {
+func (s *JetStream) Publish(messages []*nats.Msg, atomic bool, timeout time.Duration) []Reply {
 	answered := make([]Reply, len(messages))
-	fill := func(err error) {
+	fill := func(with Reply) {
 		for i := range answered {
 			if answered[i] == (Reply{}) {
-				answered[i].Err = err
+				answered[i] = with
 			}
 		}
 	}
@@ -81,20 +93,16 @@ func (s *JetStream) Publish(messages []*nats.Msg, timeout time.Duration) []Reply
 	replies := make(chan *nats.Msg, len(messages))
 	sub, err := s.nc.ChanSubscribe(inbox+"*", replies)
 	if err != nil {
-		fill(fmt.Errorf("subscribe to acknowledgements: %w", err))
+		fill(Reply{Err: fmt.Errorf("subscribe to acknowledgements: %w", err)})
 		return answered
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // fails only on a closed connection, which has forgotten it
 
-	waiting := 0
-	for i, msg := range messages {
-		msg.Reply = inbox + strconv.Itoa(i)
-		if err := s.nc.PublishMsg(msg); err != nil {
-			answered[i].Err = err
-			continue
-		}
-		waiting++
+	send := s.each
+	if atomic {
+		send = s.whole
 	}
+	waiting := send(messages, inbox, answered)
 	fault.Point(fault.Published)
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
@@ -108,14 +116,53 @@ func (s *JetStream) Publish(messages []*nats.Msg, timeout time.Duration) []Reply
 			answered[i].Msg = msg
 			waiting--
 		case <-broken:
-			fill(nats.ErrDisconnected)
+			fill(Reply{Err: nats.ErrDisconnected})
 			return answered
 		case <-deadline.C:
-			fill(errNoAnswer)
+			fill(Reply{Err: errNoAnswer})
 			return answered
 		}
 	}
+	if atomic {
+		fill(answered[len(answered)-1])
+	}
 	return answered
+}
+
+// each sends messages, each to be answered, and returns how many answers there will
+// be; a message that could not be sent has its error.
+func (s *JetStream) each(messages []*nats.Msg, inbox string, answered []Reply) (waiting int) {
+	for i, msg := range messages {
+		msg.Reply = inbox + strconv.Itoa(i)
+		if err := s.nc.PublishMsg(msg); err != nil {
+			answered[i].Err = err
+			continue
+		}
+		waiting++
+	}
+	return waiting
+}
+
+// whole sends messages as an atomic batch, of which the last is answered for all. When
+// one cannot be sent it stops: the server forgets what it has of the batch, and the
+// last message says so.
+//
+// True if we crash on the way: the server forgets the batch within seconds.
+func (s *JetStream) whole(messages []*nats.Msg, inbox string, answered []Reply) (waiting int) {
+	id, last := rand.Text(), len(messages)-1
+	for i, msg := range messages {
+		msg.Header[batchIDHeader] = []string{id}
+		msg.Header[batchSequenceHeader] = []string{strconv.Itoa(i + 1)}
+		if i == last {
+			msg.Header[batchCommitHeader] = []string{"1"}
+			msg.Reply = inbox + strconv.Itoa(i)
+		}
+		if err := s.nc.PublishMsg(msg); err != nil {
+			answered[last].Err = fmt.Errorf("%w: message %d: %w", errUncommitted, i+1, err)
+			return 0
+		}
+	}
+	return 1
 }
 
 // Reconnects implements [Stream].

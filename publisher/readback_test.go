@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -40,16 +41,21 @@ func TestReadingEndsWithWhatWasLastWhenItBegan(t *testing.T) {
 	assert.Equal(t, []uint64{1, 2, 3, 4, 5}, seen)
 }
 
-func TestReadingStepsOverGaps(t *testing.T) {
+// deletable publishes n operations to a stream whose messages may be deleted.
+func deletable(t *testing.T, n int) (*nats.Conn, jetstream.Stream, *outbox) {
 	nc := dial(t, startBroker(t).url())
 	c := streamConfig().wanted()
 	c.DenyDelete = false
 	stream, err := api(t, nc).CreateStream(t.Context(), c)
 	require.NoError(t, err)
 	o := newOutbox()
-	o.fill(5, 1)
-	s := &JetStream{nc: nc, js: api(t, nc), want: c}
-	drain(t, newRelay(t, s, o), o)
+	o.fill(n, 1)
+	drain(t, newRelay(t, &JetStream{nc: nc, js: api(t, nc), want: c}, o), o)
+	return nc, stream, o
+}
+
+func TestReadingStepsOverGaps(t *testing.T) {
+	nc, stream, o := deletable(t, 5)
 	for _, sequence := range []uint64{1, 3, 5} {
 		require.NoError(t, stream.DeleteMsg(t.Context(), sequence))
 	}
@@ -62,6 +68,25 @@ func TestReadingStepsOverGaps(t *testing.T) {
 	assert.Equal(t, o.rows[1].ID, messages[0].ID)
 	assert.Equal(t, o.rows[1].Data, messages[0].Data)
 	assert.False(t, messages[0].Time.IsZero())
+}
+
+// TestReadingBringsEachMessageOnceInOrder over windows that are full, empty and
+// begin or end in a gap.
+func TestReadingBringsEachMessageOnceInOrder(t *testing.T) {
+	nc, stream, _ := deletable(t, 4*readAhead)
+	var want, got []uint64
+	for sequence := uint64(1); sequence <= 4*readAhead; sequence++ {
+		switch {
+		case sequence < 3, sequence > readAhead-5 && sequence < 3*readAhead+5, sequence%7 == 0:
+			require.NoError(t, stream.DeleteMsg(t.Context(), sequence))
+		default:
+			want = append(want, sequence)
+		}
+	}
+	for _, m := range readAll(t, nc) {
+		got = append(got, m.Sequence)
+	}
+	assert.Equal(t, want, got)
 }
 
 func TestReadingEndsWithTheCallersError(t *testing.T) {

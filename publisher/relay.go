@@ -91,6 +91,7 @@ type Config struct {
 	Batch      int              // events of a batch, all in flight at once; 1 to 1000, default 1000
 	Flights    int              // batches under way at once; default 4
 	AckTimeout time.Duration    // how long to wait for acknowledgements; default 5 s
+	Atomic     Atomic           // when a batch is published as one; default AtomicAuto
 	Poll       time.Duration    // how often [Relay.Run] looks without being woken; default 1 s
 }
 
@@ -118,6 +119,7 @@ type Relay struct {
 	flights    int
 	ackTimeout time.Duration
 	poll       time.Duration
+	atomic     Atomic
 	cas        bool // off in a test that must then see duplicates
 	wake       chan struct{}
 
@@ -131,6 +133,7 @@ type Relay struct {
 	checked time.Time  // when the stream was last asked
 	suspect bool       // something happened by which the stream may have lost events
 
+	pace   pace
 	health health
 }
 
@@ -141,7 +144,7 @@ func New(c Config) (*Relay, error) {
 	}
 	r := &Relay{
 		Metrics: newMetrics(), stream: c.Stream, outbox: c.Outbox, now: c.Now, log: c.Log, batch: c.Batch, flights: c.Flights,
-		archive: c.Archive, heirs: c.Heirs, instance: c.Instance, auditEvery: c.Audit, ackTimeout: c.AckTimeout, poll: c.Poll, cas: !fault.Off(fault.ExpectedSequence), wake: make(chan struct{}, 1),
+		archive: c.Archive, heirs: c.Heirs, instance: c.Instance, auditEvery: c.Audit, atomic: c.Atomic, ackTimeout: c.AckTimeout, poll: c.Poll, cas: !fault.Off(fault.ExpectedSequence), wake: make(chan struct{}, 1),
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -154,6 +157,13 @@ func New(c Config) (*Relay, error) {
 	}
 	if r.flights == 0 {
 		r.flights = 4
+	}
+	switch r.atomic {
+	case "":
+		r.atomic = AtomicAuto
+	case AtomicAuto, AtomicAlways, AtomicNever:
+	default:
+		return nil, fmt.Errorf("relay: atomic batches %q (%s, %s or %s)", c.Atomic, AtomicAuto, AtomicAlways, AtomicNever)
 	}
 	if r.auditEvery == 0 {
 		r.auditEvery = 5 * time.Minute

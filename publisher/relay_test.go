@@ -374,5 +374,5 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	require.NoError(t, registry.Register(m))
 	n, err := testutil.GatherAndCount(registry)
 	require.NoError(t, err)
-	assert.Equal(t, 6+len(resolutions)+len(classes), n, "every label value is there from the start")
+	assert.Equal(t, 6+len(resolutions)+len(classes)+len(outcomes), n, "every label value is there from the start")
 }

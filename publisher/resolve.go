@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pushwatch/pushwatch/event"
@@ -20,7 +21,7 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 			small = append(small, a)
 		}
 	}
-	for i, answer := range publish(b.stream, b.known.Config.Name, small, b.cas, b.ackTimeout) {
+	for i, answer := range b.answers(ctx, small) {
 		a := small[i]
 		a.err = answer.err
 		switch answer.outcome {
@@ -44,6 +45,48 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 		}
 	}
 	return clouded
+}
+
+// answers sends attempts and returns what is proven of each, in their order.
+func (b *batch) answers(ctx context.Context, attempts []attempt) []answer {
+	n := len(attempts)
+	if n < 2 || b.atomic == AtomicNever || !b.known.Config.AllowAtomicPublish {
+		return b.single(attempts)
+	}
+	if b.atomic == AtomicAlways {
+		return b.whole(ctx, attempts)
+	}
+	atomic, compare := b.pace.next(n)
+	switch {
+	case compare:
+		began := b.now()
+		answers := b.single(attempts[:n/2])
+		between := b.now()
+		answers = append(answers, b.whole(ctx, attempts[n/2:])...)
+		if !slices.ContainsFunc(answers, func(a answer) bool { return a.outcome != stored }) {
+			b.pace.compared(between.Sub(began), b.now().Sub(between))
+		}
+		return answers
+	case atomic:
+		return b.whole(ctx, attempts)
+	}
+	return b.single(attempts)
+}
+
+func (b *batch) single(attempts []attempt) []answer {
+	return publish(b.stream, b.known.Config.Name, attempts, b.cas, b.ackTimeout)
+}
+
+// whole sends attempts as an atomic batch. Of a refused one nothing is stored: one by one
+// each is told why, and the good ones get through.
+func (b *batch) whole(ctx context.Context, attempts []attempt) []answer {
+	answers, err := publishAtomic(b.stream, b.known.Config.Name, attempts, b.cas, b.ackTimeout)
+	b.Metrics.batch(answers, err)
+	if err != nil {
+		b.log.DebugContext(ctx, "an atomic batch was refused", "events", len(attempts), "error", err)
+		return b.single(attempts)
+	}
+	return answers
 }
 
 func (b *batch) keep(p *event.Pending, sequence uint64, at time.Time) {

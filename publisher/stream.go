@@ -24,8 +24,9 @@ type Stream interface {
 	// Publish sends messages, all at once, and returns in their order what each was
 	// answered within timeout. It is not cut short by anything but a connection that
 	// breaks. A message without an answer may be in the stream, not be there, or get
-	// there later.
-	Publish(messages []*nats.Msg, timeout time.Duration) []Reply
+	// there later. An atomic batch is stored whole, in its order and with nothing in
+	// between, or not at all, and each of its messages has the answer to all.
+	Publish(messages []*nats.Msg, atomic bool, timeout time.Duration) []Reply
 	// Reconnects counts how often the connection was lost and made again, and with it
 	// perhaps the server's memory. It asks nobody.
 	Reconnects() uint64

@@ -57,8 +57,8 @@ type RecordRef struct {
 }
 
 // Fingerprint is a digest, of 16 bytes, of everything that a look tells of an
-// operation. Equal fingerprints mean that a stored row is up to date. A release that
-// takes it otherwise only makes every row be written once more, silently.
+// operation. Equal fingerprints mean that what is stored is up to date. Where a release
+// takes it otherwise, nothing is written for that: rows with the same digest are known.
 func (o Operation) Fingerprint() []byte {
 	var room [2048]byte // so that most need no memory of their own
 	d := digested(room[:0])

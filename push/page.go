@@ -16,9 +16,9 @@ type Page struct {
 	Number int // from 1
 	Size   int // the page size that the server granted
 
-	// Operations are the records that could be read, in the server's order. A
-	// key may occur twice when rows shifted; see [Page.Distinct].
-	Operations []Operation
+	// Rows are the records that could be read, in the server's order. A key may
+	// occur twice when rows shifted; see [Page.Distinct].
+	Rows []Row
 	// Quarantined are the records that could not, each with its reason.
 	Quarantined []Quarantined
 
@@ -52,39 +52,37 @@ func (p Page) Newest() time.Time { return p.extreme(time.Time.After) }
 
 func (p Page) extreme(better func(a, b time.Time) bool) time.Time {
 	var best time.Time
-	for _, op := range p.Operations {
-		if op.RequestedOn.IsZero() {
-			continue
-		}
-		if best.IsZero() || better(op.RequestedOn, best) {
-			best = op.RequestedOn
+	for i := range p.Rows {
+		at := p.Rows[i].RequestedOn
+		if !at.IsZero() && (best.IsZero() || better(at, best)) {
+			best = at
 		}
 	}
 	return best
 }
 
-// Distinct returns the operations of the page without repetition, and the keys
-// of those that it shows with two different statuses, which no list can decide:
-// they are left out of the first result and want a get_operation.
-func (p Page) Distinct() (operations []Operation, contradicted []string) {
-	seen := make(map[string]Status, len(p.Operations))
+// Distinct returns the rows of the page without repetition, and the keys of those
+// that it shows with two different statuses, which no list can decide: they are left
+// out of the first result and want a get_operation.
+func (p Page) Distinct() (rows []Row, contradicted []string) {
+	seen := make(map[string]Status, len(p.Rows))
 	torn := map[string]bool{}
-	for _, op := range p.Operations {
-		if first, ok := seen[op.Key]; ok && first != op.Status && !torn[op.Key] {
-			torn[op.Key] = true
-			contradicted = append(contradicted, op.Key)
+	for _, row := range p.Rows {
+		if first, ok := seen[row.Key]; ok && first != row.Status && !torn[row.Key] {
+			torn[row.Key] = true
+			contradicted = append(contradicted, row.Key)
 		}
-		if _, ok := seen[op.Key]; !ok {
-			seen[op.Key] = op.Status
+		if _, ok := seen[row.Key]; !ok {
+			seen[row.Key] = row.Status
 		}
 	}
-	operations = make([]Operation, 0, len(seen))
-	for _, op := range p.Operations {
-		if _, ok := seen[op.Key]; !ok || torn[op.Key] {
+	rows = make([]Row, 0, len(seen))
+	for _, row := range p.Rows {
+		if _, ok := seen[row.Key]; !ok || torn[row.Key] {
 			continue
 		}
-		delete(seen, op.Key)
-		operations = append(operations, op)
+		delete(seen, row.Key)
+		rows = append(rows, row)
 	}
-	return operations, contradicted
+	return rows, contradicted
 }

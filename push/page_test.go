@@ -11,7 +11,7 @@ import (
 	"github.com/pushwatch/pushwatch/push"
 )
 
-func page(ops ...push.Operation) push.Page { return push.Page{Operations: ops} }
+func page(ops ...push.Operation) push.Page { return push.Page{Rows: push.RowsOf(ops...)} }
 
 func op(key string, status push.Status) push.Operation {
 	return push.Operation{Key: key, Status: status}
@@ -35,7 +35,7 @@ func TestDistinct(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, contradicted := page(c.in...).Distinct()
-			assert.Equal(t, c.want, got)
+			assert.Equal(t, c.want, push.Whole(got))
 			assert.Equal(t, c.contradicted, contradicted)
 		})
 	}
@@ -48,14 +48,14 @@ func TestDistinctLosesNoKey(t *testing.T) {
 		for range rapid.IntRange(0, 20).Draw(t, "rows") {
 			o := op(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key"),
 				rapid.SampledFrom([]push.Status{"Pending", "Success"}).Draw(t, "status"))
-			p.Operations = append(p.Operations, o)
+			p.Rows = append(p.Rows, push.RowOf(o))
 			if statuses[o.Key] == nil {
 				statuses[o.Key] = map[push.Status]bool{}
 			}
 			statuses[o.Key][o.Status] = true
 		}
-		operations, contradicted := p.Distinct()
-		for _, o := range operations {
+		rows, contradicted := p.Distinct()
+		for _, o := range rows {
 			if len(statuses[o.Key]) != 1 || !statuses[o.Key][o.Status] {
 				t.Fatalf("%s is given as %s", o.Key, o.Status)
 			}
@@ -94,18 +94,18 @@ func TestOldestAndNewestSkipRowsWithoutATime(t *testing.T) {
 
 func TestMayEndAt(t *testing.T) {
 	floor := time.Unix(1000, 0).UTC()
-	below := push.Page{Ordered: true, Operations: []push.Operation{{RequestedOn: floor.Add(time.Hour)}, {RequestedOn: floor.Add(-time.Microsecond)}}}
+	below := push.Page{Ordered: true, Rows: []push.Row{{RequestedOn: floor.Add(time.Hour)}, {RequestedOn: floor.Add(-time.Microsecond)}}}
 	discover := push.Walk{Kind: push.WalkDiscover, Floor: floor}
 	require.True(t, discover.MayEndAt(below), "in verified order, below the floor")
 
 	at := below
-	at.Operations = []push.Operation{{RequestedOn: floor}}
+	at.Rows = []push.Row{{RequestedOn: floor}}
 	assert.False(t, discover.MayEndAt(at), "a page that just reaches the floor is not below it")
 	unordered := below
 	unordered.Ordered = false
 	assert.False(t, discover.MayEndAt(unordered), "order that is not verified proves nothing")
 	timeless := below
-	timeless.Operations = []push.Operation{op("a", "Pending")}
+	timeless.Rows = push.RowsOf(op("a", "Pending"))
 	assert.False(t, discover.MayEndAt(timeless), "rows without a time take no part")
 	assert.False(t, discover.MayEndAt(push.Page{Ordered: true}), "an empty page proves nothing")
 	assert.False(t, push.Walk{Kind: push.WalkDiscover}.MayEndAt(below), "without progress every page is read")

@@ -57,7 +57,7 @@ const (
 // Record is what the store is asked to keep of one look.
 type Record struct {
 	Company Company
-	Page    Page  // its Operations are distinct
+	Page    Page  // its Rows are distinct
 	Walk    *Walk // nil for a look that belongs to no walk
 	Finish  Finish
 }
@@ -71,6 +71,7 @@ type Recorded struct {
 	Changed  int      // transitions of known operations
 	Disputed []string // keys whose dispute waits for a get_operation
 	Edges    []Edge   // one for each event
+	Flags    []string // of the operations that were written
 }
 
 // Edge is a change of an operation's status, as far as statistics want to know it.
@@ -87,6 +88,7 @@ type Company struct {
 	Fence Fence
 
 	FirstLookAt   time.Time // zero before the first look
+	Answered      bool      // Codat has answered a list of it
 	DiscoveredAt  time.Time // start of the last finished discover or baseline walk; zero if none
 	SweepTickedAt time.Time // the last sweep tick taken up; zero if none
 	Baselined     bool      // the baseline walk is finished

@@ -72,7 +72,7 @@ func (f *Fleet) Companies(ctx context.Context) ([]push.Company, error) {
 		ids[i], tokens[i] = fence.Lease[len(CompanyLease("")):], fence.Token
 	}
 	const q = `
-select c.company_id, coalesce(c.name, ''), h.token, c.first_look_at, c.discovered_at, c.sweep_ticked_at,
+select c.company_id, coalesce(c.name, ''), h.token, c.first_look_at, c.first_look_server_at is not null, c.discovered_at, c.sweep_ticked_at,
        c.baselined, c.absent_until,
        exists (select from pushwatch.walk w
                where w.company_id = c.company_id and w.kind = 'sweep' and w.finished_at is null)
@@ -86,7 +86,7 @@ order by h.place`
 	companies, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (push.Company, error) {
 		var c push.Company
 		var firstLook, discovered, ticked, absent *time.Time
-		err := row.Scan(&c.ID, &c.Name, &c.Fence.Token, &firstLook, &discovered, &ticked, &c.Baselined, &absent, &c.SweepOpen)
+		err := row.Scan(&c.ID, &c.Name, &c.Fence.Token, &firstLook, &c.Answered, &discovered, &ticked, &c.Baselined, &absent, &c.SweepOpen)
 		c.Fence.Lease = CompanyLease(c.ID)
 		c.FirstLookAt, c.DiscoveredAt = timeOf(firstLook), timeOf(discovered)
 		c.SweepTickedAt, c.AbsentUntil = timeOf(ticked), timeOf(absent)

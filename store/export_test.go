@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -15,6 +16,9 @@ func (s *Store) TransactionSetting(ctx context.Context, name string) (string, er
 	})
 	return value, err
 }
+
+// BeginGate begins a transaction that locks the quota's gate.
+const BeginGate = beginGate
 
 // ServerProblem says what is wrong with a server of a version, such as 130008.
 func ServerProblem(number string) string {
@@ -30,5 +34,11 @@ func InTheClear(url string) (string, error) {
 	return inTheClear(c), nil
 }
 
+// Pause is how long Run would wait now, and its longest pause.
+func (l *Leases) Pause() (pause, longest time.Duration) { return l.pause(), lookPeriod }
+
 // SetPage sets how many keys the replay finds at once, for tests.
 func (r *Replay) SetPage(n int) { r.page = n }
+
+// ReadHeader reads the headers of an event as PostgreSQL prints them.
+var ReadHeader = readHeader

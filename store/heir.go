@@ -70,7 +70,7 @@ func (s *Store) queueComparison(batch *pgx.Batch, h heir, before event.Event) (i
 	case push.Changed:
 		r := push.Record{Company: push.Company{ID: h.seen.CompanyID}}
 		r.Page.Source, r.Page.FinishedAt = h.source, h.observedAt
-		t := &sight{seen: h.seen, stored: &known, verdict: push.Changed, baseline: true,
+		t := &sight{seen: push.Row{Key: h.seen.Key, Status: h.seen.Status}, op: h.seen, stored: &known, verdict: push.Changed, baseline: true,
 			versions: before.Version + 1, subjectDataType: h.subjectDataType}
 		return t.versions, s.queueEvents(batch, r, []*sight{t})
 	case push.Disputed:

@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/internal/fault"
@@ -26,8 +28,9 @@ func bucketOf(companyID, key string) int16 {
 // sight is one operation of a look with what is stored of it, and what the rule
 // makes of the two.
 type sight struct {
-	seen     push.Operation
-	stored   *push.Known // nil: unknown
+	seen     push.Row
+	op       push.Operation // read whole when it comes to be written
+	stored   *push.Known    // nil: unknown
 	verdict  push.Verdict
 	baseline bool
 
@@ -36,6 +39,21 @@ type sight struct {
 	lastSeenBefore  time.Time
 }
 
+// read reads the operation whole, if anything of it is to be written.
+func (t *sight) read() {
+	switch t.verdict {
+	case push.Stale, push.Disputed, push.Undecided:
+		return
+	}
+	if t.op = t.seen.Read(); t.verdict == push.First {
+		t.subjectDataType = t.op.DataType
+	}
+}
+
+// fingerprint is what the row keeps to be compared with: what it tells, in 16 bytes,
+// and the bytes that told it, in 16.
+func (t *sight) fingerprint() []byte { return append(t.op.Fingerprint(), t.seen.Digest[:]...) }
+
 // eventful reports whether the sight gets a version, a transition and an event.
 func (t *sight) eventful(publishBaseline bool) bool {
 	return t.verdict == push.Changed || t.verdict == push.First && (!t.baseline || publishBaseline)
@@ -43,18 +61,18 @@ func (t *sight) eventful(publishBaseline bool) bool {
 
 // keep decides and writes what differs: lock, judge, write, each in key order, so
 // that two looks at one company cannot deadlock.
-func (s *Store) keep(ctx context.Context, tx pgx.Tx, r push.Record, differs []push.Operation, recorded *push.Recorded) error {
+func (s *Store) keep(ctx context.Context, tx pgx.Tx, r push.Record, before known, recorded *push.Recorded) error {
 	company, err := readCompany(ctx, tx, r)
 	if err != nil {
 		return err
 	}
-	stored, err := lock(ctx, tx, r.Company.ID, differs)
+	stored, err := lock(ctx, tx, r.Company.ID, before.stored)
 	if err != nil {
 		return err
 	}
-	sights := make([]*sight, len(differs))
-	for i, op := range differs {
-		sights[i] = s.judge(r, company, op, stored[op.Key])
+	sights := make([]*sight, len(before.differs))
+	for i, row := range before.differs {
+		sights[i] = s.judge(r, company, row, stored[row.Key])
 	}
 	if err := lastSeen(ctx, tx, r, sights); err != nil {
 		return err
@@ -71,9 +89,10 @@ func (s *Store) keep(ctx context.Context, tx pgx.Tx, r push.Record, differs []pu
 		case push.Disputed:
 			recorded.Disputed = append(recorded.Disputed, t.seen.Key)
 		}
+		recorded.Flags = append(recorded.Flags, t.op.Flags...)
 		if t.eventful(s.config.PublishBaseline) {
 			recorded.Events++
-			edge := push.Edge{To: t.seen.Status, Baseline: t.baseline, CompletedOn: t.seen.CompletedOn}
+			edge := push.Edge{To: t.seen.Status, Baseline: t.baseline, CompletedOn: t.op.CompletedOn}
 			if t.stored != nil {
 				edge.From = t.stored.Status
 			}
@@ -98,6 +117,14 @@ from pushwatch.company where company_id = $1::text`
 	return companyState{firstLook: timeOf(firstLook), discovered: timeOf(discovered)}, err
 }
 
+func keysOf(rows []push.Row) []string {
+	keys := make([]string, len(rows))
+	for i, row := range rows {
+		keys[i] = row.Key
+	}
+	return keys
+}
+
 // lockedRow is a stored operation under lock.
 type lockedRow struct {
 	known           push.Known
@@ -110,10 +137,9 @@ type lockedRow struct {
 // deadlock. A key that nobody has yet cannot be locked: two looks that find it at
 // once meet at the insert in write, where the later one fails on the primary key
 // and is tried again as a whole, to find the row then.
-func lock(ctx context.Context, tx pgx.Tx, companyID string, operations []push.Operation) (map[string]lockedRow, error) {
-	keys := make([]string, len(operations))
-	for i, op := range operations {
-		keys[i] = op.Key
+func lock(ctx context.Context, tx pgx.Tx, companyID string, keys []string) (map[string]lockedRow, error) {
+	if len(keys) == 0 {
+		return nil, nil
 	}
 	// "for no key update": the rule reads and then writes the row, and no other
 	// look may do so in between. Order as above.
@@ -142,19 +168,18 @@ for no key update`
 }
 
 // judge applies the rule of package push to a locked row.
-func (s *Store) judge(r push.Record, company companyState, op push.Operation, row lockedRow) *sight {
-	t := &sight{seen: op}
+func (s *Store) judge(r push.Record, company companyState, seen push.Row, row lockedRow) *sight {
+	t := &sight{seen: seen}
 	if row.versions > 0 || row.known.Status != "" {
 		t.stored = &row.known
 	}
-	t.verdict = push.Observe(t.stored, push.Sight{Status: op.Status, LookedAt: push.Time(r.Page.StartedAt), Source: r.Page.Source})
+	t.verdict = push.Observe(t.stored, push.Sight{Status: seen.Status, LookedAt: push.Time(r.Page.StartedAt), Source: r.Page.Source})
 	if t.verdict == push.Disputed && fault.Off(fault.Dispute) || t.verdict == push.Stale && fault.Off(fault.Stale) {
 		t.verdict = push.Changed
 	}
 	t.versions, t.baseline, t.subjectDataType = row.versions, row.baseline, row.subjectDataType
 	if t.verdict == push.First {
-		t.baseline = isBaseline(r, company, op)
-		t.subjectDataType = op.DataType
+		t.baseline = isBaseline(r, company, seen)
 		if !t.baseline {
 			t.lastSeenBefore = company.discovered
 		}
@@ -168,13 +193,14 @@ func (s *Store) judge(r push.Record, company companyState, op push.Operation, ro
 // isBaseline reports whether an operation was requested before the company's
 // first look. Without a usable request date its completion tells, or else that
 // the walk of the baseline brought it.
-func isBaseline(r push.Record, company companyState, op push.Operation) bool {
+func isBaseline(r push.Record, company companyState, seen push.Row) bool {
 	switch {
 	case company.firstLook.IsZero():
 		return false
-	case !op.RequestedOn.IsZero():
-		return op.RequestedOn.Before(company.firstLook)
-	case !op.CompletedOn.IsZero() && op.CompletedOn.Before(company.firstLook):
+	case !seen.RequestedOn.IsZero():
+		return seen.RequestedOn.Before(company.firstLook)
+	}
+	if completed := seen.Read().CompletedOn; !completed.IsZero() && completed.Before(company.firstLook) {
 		return true
 	}
 	return r.Walk != nil && r.Walk.Kind == push.WalkBaseline
@@ -224,20 +250,52 @@ join pushwatch.operation o on o.company_id = $1::text and o.push_operation_key =
 	return err
 }
 
+// written is how many operations of a page go to the database at once: few enough
+// that much of a page is rendered while another part of it is written.
+const written = 500
+
 // write puts the verdicts into the tables: operations, then for every change its
-// transition and its event.
-func (s *Store) write(ctx context.Context, tx pgx.Tx, r push.Record, sights []*sight) error {
-	var batch pgx.Batch
-	if err := queueOperations(&batch, r, sights); err != nil {
-		return err
-	}
-	if err := s.queueEvents(&batch, r, sights); err != nil {
-		return err
-	}
-	if batch.Len() == 0 {
+// transition and its event. While PostgreSQL writes one part of the page the next one
+// is read whole and rendered, by the caller: what a record makes that panic with comes
+// to whoever guards the company's run, when the transaction is at rest.
+func (s *Store) write(ctx context.Context, tx pgx.Tx, r push.Record, sights []*sight) (err error) {
+	sending, ctx := errgroup.WithContext(ctx)
+	rendered := make(chan *pgx.Batch)
+	defer func() {
+		close(rendered)
+		if failed := sending.Wait(); failed != nil {
+			err = failed
+		}
+	}()
+	sending.Go(func() error {
+		for batch := range rendered {
+			if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+				return err
+			}
+		}
 		return nil
+	})
+	for part := range slices.Chunk(sights, written) {
+		var batch pgx.Batch
+		for _, t := range part {
+			t.read()
+		}
+		if err := queueOperations(&batch, r, part); err != nil {
+			return err
+		}
+		if err := s.queueEvents(&batch, r, part); err != nil {
+			return err
+		}
+		if batch.Len() == 0 {
+			continue
+		}
+		select {
+		case rendered <- &batch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return tx.SendBatch(ctx, &batch).Close()
+	return nil
 }
 
 // queueEvents renders the events and queues transitions and outbox rows. A
@@ -291,7 +349,7 @@ from unnest($2::text[], $3::bigint[], $4::smallint[], $5::text[], $6::text[], $7
 
 // render returns the event of a change.
 func (s *Store) render(r push.Record, t *sight) event.Event {
-	e := event.New(s.instance, t.seen, t.versions)
+	e := event.New(s.instance, t.op, t.versions)
 	if t.stored != nil {
 		previous := t.stored.Status
 		e.PreviousStatus = &previous

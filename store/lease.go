@@ -19,7 +19,7 @@ import (
 const (
 	leaseTerm    = 15 * time.Second
 	renewPeriod  = 5 * time.Second
-	lookPeriod   = 500 * time.Millisecond // how soon a process that came or went is noticed
+	lookPeriod   = 500 * time.Millisecond // how soon a process that came, or said that it goes, is noticed
 	leaseTrusted = 10 * time.Second       // two thirds of the term: then work stops until a renewal
 )
 
@@ -44,6 +44,7 @@ type Leases struct {
 	wanted  []string              // sorted
 	held    map[string]push.Fence // by lease name
 	peers   []string              // holders: other live processes, as of the last look; sorted
+	soonest time.Duration         // from that look until the first of them is dead unless it renews
 	renewed time.Time             // start of the last renewal, local monotonic clock
 	changed chan struct{}         // closed at the next change of what Held returns
 	failed  error                 // of the last attempt of Run to renew, nil when it went well
@@ -94,23 +95,34 @@ func (l *Leases) Changed() <-chan struct{} {
 
 // Run renews until ctx ends, then gives everything back, so that a peer need
 // not wait for the term. Between renewals it looks whether a process has come or
-// gone, so that what a dead one held is taken within a second of its end. A
-// renewal that fails is logged and tried again.
+// gone, and at the very end of one that does not renew, so that what a dead one held
+// is taken at once. A renewal that fails is logged and tried again.
 func (l *Leases) Run(ctx context.Context) error {
-	ticker := time.NewTicker(lookPeriod)
-	defer ticker.Stop()
+	timer := time.NewTimer(lookPeriod)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return l.Release(ctx)
-		case <-ticker.C:
+		case <-timer.C:
 		}
 		err := l.look(ctx)
-		if ctx.Err() != nil {
-			continue
+		if ctx.Err() == nil {
+			l.report(err)
 		}
-		l.report(err)
+		timer.Reset(l.pause())
 	}
+}
+
+// pause is how long to wait until the next look: then the peer that ends first has
+// ended, unless it has renewed. It is asked once after each look, so that one which
+// failed is not made again at once.
+func (l *Leases) pause() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pause := min(lookPeriod, max(l.soonest, time.Millisecond))
+	l.soonest = lookPeriod
+	return pause
 }
 
 // report notes how an attempt to renew went, and logs a change.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -35,7 +36,7 @@ func TestALeaseHasOneHolderUntilItExpires(t *testing.T) {
 	require.Len(t, held, 1)
 	assert.Greater(t, held[0].Token, r.company.Fence.Token, "the token grows with the holder")
 
-	_, err := r.Record(t.Context(), r.complete(push.Record{Page: push.Page{Operations: []push.Operation{r.op("k", push.Pending)}}}))
+	_, err := r.Record(t.Context(), r.complete(push.Record{Page: push.Page{Rows: push.RowsOf(r.op("k", push.Pending))}}))
 	require.ErrorIs(t, err, store.ErrFenced, "a write of the old holder is refused")
 	assert.Zero(t, query[int64](r, `select count(*) from pushwatch.operation`))
 	require.NoError(t, r.leases.Renew(t.Context()))
@@ -81,10 +82,38 @@ func TestARenewalWaitsForNoFencedWriteAndATakeoverHappensAfterIt(t *testing.T) {
 // transaction, that of its lease among them.
 func TestTheServerEndsATransactionWhoseProcessWasStopped(t *testing.T) {
 	r := newRig(t, store.Config{})
-	got, err := r.TransactionSetting(t.Context(), "idle_in_transaction_session_timeout")
-	require.NoError(t, err)
-	assert.Equal(t, "10s", got)
+	for name, want := range map[string]string{"idle_in_transaction_session_timeout": "10s", "lock_timeout": "8s"} {
+		got, err := r.TransactionSetting(t.Context(), name)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
 	assert.Equal(t, "0", query[string](r, `select current_setting('idle_in_transaction_session_timeout')`), "for the transaction alone")
+}
+
+// TestStoppedProcessesDoNotHandALockOn: of two that were stopped, one holds the gate
+// and one waits for it. When the server ends the first one's transaction, the second
+// one's is over: a process that lives gets the lock.
+func TestStoppedProcessesDoNotHandALockOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, store.Config{})
+	stopped := func() func() error {
+		conn, err := pgconn.Connect(t.Context(), r.url)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+		require.NoError(t, conn.Exec(t.Context(), store.BeginGate).Close())
+		return func() error { return conn.Exec(t.Context(), `select from pushwatch.quota_gate for update`).Close() }
+	}
+	holds, waits := stopped(), stopped()
+	require.NoError(t, holds())
+	ended := make(chan error, 1)
+	go func() { ended <- waits() }()
+	require.Eventually(t, func() bool {
+		return query[int](r, `select count(*)::int from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) == 1
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, r.UpdateQuota(t.Context(), time.Time{}, func(time.Time, *push.Quota) {}))
+	var refused *pgconn.PgError
+	require.ErrorAs(t, <-ended, &refused)
+	assert.Equal(t, "55P03", refused.Code)
 }
 
 func TestProcessesShareAlikeAndASurplusIsGivenBack(t *testing.T) {
@@ -153,6 +182,26 @@ func TestRunTakesUpWhatADeadProcessHeldAsSoonAsItsTermEnds(t *testing.T) {
 	assert.Len(t, alive.Held("company/1", "company/2"), 2)
 	cancel()
 	require.NoError(t, <-ended)
+}
+
+// TestTheNextLookIsAtTheEndOfAProcessThatDoesNotRenew, and at the usual time after
+// that, whether the look at the end succeeds or not.
+func TestTheNextLookIsAtTheEndOfAProcessThatDoesNotRenew(t *testing.T) {
+	r := newRig(t, store.Config{})
+	peer, l := r.Leases(holder("peer"), nil), r.Leases(holder("l"), nil)
+	require.NoError(t, peer.Renew(t.Context()))
+	require.NoError(t, l.Renew(t.Context()))
+	pause, longest := l.Pause()
+	assert.Equal(t, longest, pause)
+	require.Eventually(t, func() bool { // on a slow machine it has ended when it is read
+		require.NoError(t, r.exec(`update pushwatch.lease set expires_at = clock_timestamp() + interval '300 ms' where holder like 'peer/%'`))
+		require.NoError(t, l.Renew(t.Context()))
+		pause, _ = l.Pause()
+		return pause <= 300*time.Millisecond
+	}, time.Minute, time.Millisecond)
+	assert.Positive(t, pause)
+	pause, _ = l.Pause()
+	assert.Equal(t, longest, pause)
 }
 
 // The child below takes the leases and dies with them; the next process of this

@@ -81,7 +81,7 @@ func TestDue(t *testing.T) {
 
 	t.Run("a list that reached it counts as having seen it", func(t *testing.T) {
 		r.now = seen.Add(5 * time.Minute)
-		r.record(push.Record{Page: push.Page{Ordered: true, Operations: []push.Operation{young, old}}})
+		r.record(push.Record{Page: push.Page{Ordered: true, Rows: push.RowsOf(young, old)}})
 		assert.Empty(t, keys(seen.Add(5*time.Minute+30*time.Second)))
 		// Only what lies strictly above the oldest row shown is sure to have been shown.
 		assert.NotContains(t, keys(seen.Add(6*time.Minute)), "young")
@@ -99,7 +99,7 @@ func TestDueTellsWhatLiesOnTheFirstPage(t *testing.T) {
 	fallen, there := r.op("fallen", push.Pending), r.op("there", push.Pending)
 	there.RequestedOn = r.tick()
 	r.look(push.FromList, fallen, there)
-	r.record(push.Record{Page: push.Page{Ordered: true, Operations: []push.Operation{there}}})
+	r.record(push.Record{Page: push.Page{Ordered: true, Rows: push.RowsOf(there)}})
 	due, err := r.Due(t.Context(), []push.Company{r.company}, r.now.Add(time.Hour), time.Minute)
 	require.NoError(t, err)
 	require.Len(t, due, 2)

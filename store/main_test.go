@@ -151,7 +151,7 @@ func (r *rig) complete(record push.Record) push.Record {
 // look records operations that one list or get showed.
 func (r *rig) look(source push.Source, operations ...push.Operation) push.Recorded {
 	r.Helper()
-	return r.record(push.Record{Page: push.Page{Look: push.Look{Source: source}, Operations: operations}})
+	return r.record(push.Record{Page: push.Page{Look: push.Look{Source: source}, Rows: push.RowsOf(operations...)}})
 }
 
 // op returns an operation requested now.

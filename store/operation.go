@@ -108,7 +108,7 @@ type operationColumns struct {
 }
 
 func (c *operationColumns) add(t *sight) error {
-	op := t.seen
+	op := t.op
 	validation, err1 := document(op.Validation, op.Validation == nil)
 	changes, err2 := document(op.Changes, op.Changes == nil)
 	if err := errors.Join(err1, err2); err != nil {
@@ -126,7 +126,7 @@ func (c *operationColumns) add(t *sight) error {
 	c.terminal, c.baseline = append(c.terminal, op.Status.Terminal()), append(c.baseline, t.baseline)
 	c.codes, c.timeouts = append(c.codes, wide(op.StatusCode)), append(c.timeouts, wide(op.TimeoutInMinutes))
 	c.requested, c.completed = append(c.requested, nullable(op.RequestedOn)), append(c.completed, nullable(op.CompletedOn))
-	c.fingerprints, c.versions = append(c.fingerprints, op.Fingerprint()), append(c.versions, t.versions)
+	c.fingerprints, c.versions = append(c.fingerprints, t.fingerprint()), append(c.versions, t.versions)
 	return nil
 }
 

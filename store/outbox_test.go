@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+	"pgregory.net/rapid"
 
 	"github.com/pushwatch/pushwatch/event"
 	"github.com/pushwatch/pushwatch/push"
@@ -338,6 +340,7 @@ func TestAPageOfLargeEventsIsCutShort(t *testing.T) {
 		operations[i].ErrorMessage = &text
 	}
 	r.look(push.FromList, operations...)
+	require.NoError(t, r.leases.Renew(t.Context())) // writing so much may take longer than leases are trusted
 	o := r.Outbox(r.leases)
 	first, more, err := o.Pending(t.Context(), 0, 100)
 	require.NoError(t, err)
@@ -347,4 +350,27 @@ func TestAPageOfLargeEventsIsCutShort(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, more)
 	assert.Len(t, rest, 100-len(first))
+}
+
+// Whatever headers an event has, they are read as PostgreSQL was given them.
+func TestHeadersAreReadAsTheyWereKept(t *testing.T) {
+	r := newRig(t, store.Config{})
+	conn, err := pgx.Connect(t.Context(), r.url)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	printed := func(t require.TestingT, header map[string]string) (text string) {
+		require.NoError(t, conn.QueryRow(r.Context(), `select $1::jsonb::text`, header).Scan(&text))
+		return text
+	}
+	texts := rapid.StringOfN(rapid.SampledFrom([]rune(`ab-:, {}"\`+"\n\té\u2028<")), 0, 8, -1)
+	rapid.Check(t, func(rt *rapid.T) {
+		header := rapid.MapOfN(texts, texts, 0, 4).Draw(rt, "header")
+
+		read, err := store.ReadHeader(printed(rt, header))
+
+		require.NoError(rt, err)
+		require.Equal(rt, header, read)
+	})
+	_, err = store.ReadHeader(`{"a": ["b", "c"]}`)
+	assert.Error(t, err, "no object of strings")
 }

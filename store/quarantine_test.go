@@ -182,12 +182,12 @@ func TestALookOfAPersonIsRecordedUnderTheFenceOfTheHolder(t *testing.T) {
 	require.True(t, ok)
 	assert.Equal(t, r.company.Fence, borrowed.Fence)
 	recorded := r.record(push.Record{Company: borrowed, Page: push.Page{Look: push.Look{Source: push.FromGet},
-		Operations: []push.Operation{r.op("k", push.Pending)}}})
+		Rows: push.RowsOf(r.op("k", push.Pending))}})
 	assert.Equal(t, 1, recorded.Events)
 
 	require.NoError(t, r.exec(`update pushwatch.lease set token = token + 1`))
 	_, err = r.Record(t.Context(), r.complete(push.Record{Company: borrowed, Page: push.Page{
-		Operations: []push.Operation{r.op("late", push.Pending)}}}))
+		Rows: push.RowsOf(r.op("late", push.Pending))}}))
 	require.ErrorIs(t, err, store.ErrFenced)
 	_, ok, err = r.Borrow(t.Context(), "never-seen")
 	require.NoError(t, err)

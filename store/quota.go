@@ -18,7 +18,7 @@ import (
 // If we crash after the commit and before the request is sent, a request too
 // many is counted; never one too few.
 func (s *Store) UpdateQuota(ctx context.Context, day time.Time, rule func(now time.Time, q *push.Quota)) error {
-	err := s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.attempts(ctx, beginGate, func(ctx context.Context, tx pgx.Tx) error {
 		// The gate is one row for all replicas: whoever holds it "for update" is
 		// the only one who counts. It is always locked before the day's row.
 		const gate = `

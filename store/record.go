@@ -24,7 +24,7 @@ import (
 // A record that PostgreSQL refuses is quarantined and its neighbours are kept.
 func (s *Store) Record(ctx context.Context, r push.Record) (push.Recorded, error) {
 	recorded, err := s.record(ctx, r)
-	if err == nil || !dataError(err) || len(r.Page.Operations) == 0 {
+	if err == nil || !dataError(err) || len(r.Page.Rows) == 0 {
 		if err != nil {
 			err = fmt.Errorf("record page %d of company %s: %w", r.Page.Number, r.Company.ID, err)
 		}
@@ -37,22 +37,22 @@ func (s *Store) Record(ctx context.Context, r push.Record) (push.Recorded, error
 // stands alone and is quarantined. The walk's progress goes with the last part:
 // if we crash before it, the page is simply read again.
 func (s *Store) bisect(ctx context.Context, r push.Record, cause error) (push.Recorded, error) {
-	operations := r.Page.Operations
-	if len(operations) == 1 {
-		hash := sha256.Sum256(operations[0].Fingerprint())
-		r.Page.Operations = nil
+	rows := r.Page.Rows
+	if len(rows) == 1 {
+		hash := sha256.Sum256(rows[0].Read().Fingerprint())
+		r.Page.Rows = nil
 		r.Page.Quarantined = append(slices.Clone(r.Page.Quarantined), push.Quarantined{
-			CompanyID: r.Company.ID, Key: operations[0].Key, Class: "not_storable",
+			CompanyID: r.Company.ID, Key: rows[0].Key, Class: "not_storable",
 			Detail: fmt.Sprintf("PostgreSQL refused the record: SQLSTATE %s", sqlState(cause)), Hash: hash[:],
 		})
 		return s.Record(ctx, r)
 	}
 	front, back := r, r
-	middle := len(operations) / 2
-	front.Page.Operations, front.Page.Quarantined = operations[:middle], nil
+	middle := len(rows) / 2
+	front.Page.Rows, front.Page.Quarantined = rows[:middle], nil
 	front.Walk, front.Finish = nil, push.GoOn
 	front.Page.Ordered, front.Page.Last = false, false
-	back.Page.Operations = operations[middle:]
+	back.Page.Rows = rows[middle:]
 	first, err := s.Record(ctx, front)
 	if err != nil {
 		return first, err
@@ -64,6 +64,7 @@ func (s *Store) bisect(ctx context.Context, r push.Record, cause error) (push.Re
 	second.Changed += first.Changed
 	second.Disputed = append(first.Disputed, second.Disputed...)
 	second.Edges = append(first.Edges, second.Edges...)
+	second.Flags = append(first.Flags, second.Flags...)
 	return second, err
 }
 
@@ -72,7 +73,8 @@ func (s *Store) bisect(ctx context.Context, r push.Record, cause error) (push.Re
 // before the walk began.
 type known struct {
 	all     bool
-	differs []push.Operation // in key order
+	differs []push.Row // in key order
+	stored  []string   // keys of those of them that have a row
 }
 
 func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error) {
@@ -81,7 +83,11 @@ func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error
 		return push.Recorded{}, err
 	}
 	var recorded push.Recorded
+	attempts := 0
 	err = s.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		if attempts++; attempts == 2 { // another look may have made rows meanwhile
+			before.stored = keysOf(before.differs)
+		}
 		recorded = push.Recorded{Known: before.all}
 		if err := fence(ctx, tx, r.Company.Fence); err != nil {
 			return err
@@ -90,7 +96,7 @@ func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error
 			return err
 		}
 		if len(before.differs) > 0 {
-			if err := s.keep(ctx, tx, r, before.differs, &recorded); err != nil {
+			if err := s.keep(ctx, tx, r, before, &recorded); err != nil {
 				return err
 			}
 		}
@@ -108,52 +114,61 @@ func (s *Store) record(ctx context.Context, r push.Record) (push.Recorded, error
 	return recorded, nil
 }
 
-// probe asks, without locks, which operations of the page differ from what is known.
-// A finished operation that reads as stored is left alone; that is right whoever
+// probe asks, without locks, which rows of the page differ from what is known. A
+// finished operation that reads as stored is left alone; that is right whoever
 // writes meanwhile, because this look would not have changed what it read, and an
 // older look that reads otherwise only raises a dispute. An unfinished one has the
 // time of its look moved: an older look that comes to be recorded after this one is
 // stale. The database compares, so that of a page of known operations nothing comes
-// back.
+// back; and it compares digests of bytes, so that none of them is read whole.
 func (s *Store) probe(ctx context.Context, r push.Record) (known, error) {
-	operations := make([]*push.Operation, len(r.Page.Operations)) // small, to be sorted
-	for i := range r.Page.Operations {
-		operations[i] = &r.Page.Operations[i]
+	rows := make([]*push.Row, len(r.Page.Rows)) // small, to be sorted
+	for i := range r.Page.Rows {
+		rows[i] = &r.Page.Rows[i]
 	}
-	slices.SortFunc(operations, func(a, b *push.Operation) int { return strings.Compare(a.Key, b.Key) }) // by bytes, as collation C
-	keys, prints := make([]string, len(operations)), make([][]byte, len(operations))
-	for i, op := range operations {
-		keys[i], prints[i] = op.Key, op.Fingerprint()
+	slices.SortFunc(rows, func(a, b *push.Row) int { return strings.Compare(a.Key, b.Key) }) // by bytes, as collation C
+	keys, digests := make([]string, len(rows)), make([][]byte, len(rows))
+	for i, row := range rows {
+		keys[i], digests[i] = row.Key, row.Digest[:]
 	}
 	// A record is known when it was there before the first walk since the last
 	// finished one began: what an interrupted walk has recorded proves nothing.
 	const q = `
-select place, differs, before from (
-    select s.place,
-           $5::boolean or o.company_id is null or o.fingerprint <> s.fingerprint
-               or o.disputed_status is not null or not o.is_terminal as differs,
+select place, differs, before, stored, case when differs and not moves and length(fingerprint) = 32 then fingerprint end
+from (
+    select s.place, o.company_id is not null as stored, o.fingerprint, looked.moves,
+           looked.moves or substr(o.fingerprint, 17) <> s.digest as differs,
            coalesce(o.first_seen_at < coalesce((select w.started_at from pushwatch.walk w
                where w.company_id = $1::text and w.kind = 'discover' and w.finished_at is null), $4::timestamptz), false) as before
-    from unnest($2::text[], $3::bytea[]) with ordinality as s(key, fingerprint, place)
+    from unnest($2::text[], $3::bytea[]) with ordinality as s(key, digest, place)
     left join pushwatch.operation o on o.company_id = $1::text and o.push_operation_key = s.key
-) as looked
+    cross join lateral (select $5::boolean or o.company_id is null or o.disputed_status is not null or not o.is_terminal as moves) as looked
+) as compared
 where differs or not before
 order by place`
 	began := r.Page.StartedAt
 	if r.Walk != nil {
 		began = r.Walk.StartedAt
 	}
-	rows, err := s.pool.Query(ctx, q, r.Company.ID, keys, prints, began, r.Page.Source == push.FromGet)
+	found, err := s.pool.Query(ctx, q, r.Company.ID, keys, digests, began, r.Page.Source == push.FromGet)
 	if err != nil {
 		return known{}, err
 	}
 	result := known{all: true}
+	whole := r.Walk != nil && r.Walk.Kind != push.WalkDiscover
 	var place int
-	var differs, before bool
-	_, err = pgx.ForEachRow(rows, []any{&place, &differs, &before}, func() error {
+	var differs, before, stored bool
+	var fingerprint []byte
+	_, err = pgx.ForEachRow(found, []any{&place, &differs, &before, &stored, &fingerprint}, func() error {
 		result.all = result.all && (before || fault.Off(fault.UnfinishedWalk))
-		if differs {
-			result.differs = append(result.differs, *operations[place-1])
+		// Other bytes may tell the same: another spelling of the list than of get_operation,
+		// or something in them that changes all the time. They are written by a sweep, for
+		// what comes after it to know them, and by nothing that comes more often.
+		if differs && (whole || fingerprint == nil || !bytes.Equal(fingerprint[:16], rows[place-1].Read().Fingerprint())) {
+			result.differs = append(result.differs, *rows[place-1])
+			if stored {
+				result.stored = append(result.stored, rows[place-1].Key)
+			}
 		}
 		return nil
 	})

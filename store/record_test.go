@@ -66,6 +66,116 @@ func TestADifferenceThatIsNoStatusUpdatesTheRowSilently(t *testing.T) {
 	assert.Len(t, r.transitions("k"), 1)
 }
 
+// counted returns the row of an operation, and how often it was read whole.
+func counted(op push.Operation) (push.Row, *int) {
+	reads := 0
+	row := push.RowOf(op)
+	row.Read = func() push.Operation { reads++; return op }
+	return row, &reads
+}
+
+// known returns the row of a finished operation that a look has recorded.
+func known(t *testing.T, source push.Source) (*rig, push.Operation, push.Row, *int) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op := r.op("k", push.Success)
+	r.look(source, op)
+	row, reads := counted(op)
+	return r, op, row, reads
+}
+
+func TestAKnownRecordIsNotReadWhole(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	finished, pending := r.op("finished", push.Success), r.op("pending", push.Pending)
+	r.look(push.FromList, finished, pending)
+	known, reads := counted(finished)
+	unfinished, readsOfUnfinished := counted(pending)
+	recorded := r.record(push.Record{Page: push.Page{Rows: []push.Row{known, unfinished}}})
+	assert.True(t, recorded.Known)
+	assert.Zero(t, *reads)
+	assert.Positive(t, *readsOfUnfinished, "the time of its look moves")
+	r.record(push.Record{Page: push.Page{Look: push.Look{Source: push.FromGet}, Rows: []push.Row{known}}})
+	assert.Positive(t, *reads, "a get has its own time")
+}
+
+// TestOtherBytesThatTellTheSameWriteNothing: or the spellings of the list and of
+// get_operation, where they differ, would have a row written at every look.
+func TestOtherBytesThatTellTheSameWriteNothing(t *testing.T) {
+	r, op, spelled, reads := known(t, push.FromList)
+	spelled.Digest[0]++
+	version := func() int64 { return query[int64](r, `select xmin::text::bigint from pushwatch.operation`) }
+	before := version()
+	recorded := r.record(push.Record{Page: push.Page{Rows: []push.Row{spelled}}})
+	assert.True(t, recorded.Known)
+	assert.Equal(t, 1, *reads, "to see that they tell the same")
+	assert.Equal(t, before, version())
+
+	code := 201
+	spelled.Read = func() push.Operation { op.StatusCode = &code; return op }
+	r.record(push.Record{Page: push.Page{Rows: []push.Row{spelled}}})
+	assert.Equal(t, int64(201), query[int64](r, `select status_code from reporting.push_operations`), "what they tell otherwise is kept")
+}
+
+// TestASweepLearnsOtherBytes: it comes seldom, and every look behind it knows them.
+func TestASweepLearnsOtherBytes(t *testing.T) {
+	r, _, spelled, reads := known(t, push.FromGet)
+	spelled.Digest[15]++ // read by a later release
+	list := func(kind push.WalkKind) push.Recorded {
+		*reads = 0
+		walk, err := r.OpenWalk(t.Context(), r.company, kind, r.tick())
+		require.NoError(t, err)
+		return r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Rows: []push.Row{spelled}}})
+	}
+	list(push.WalkDiscover)
+	list(push.WalkDiscover)
+	require.Equal(t, 1, *reads, "a discover learns nothing")
+	assert.Zero(t, list(push.WalkSweep).Events)
+	for _, kind := range []push.WalkKind{push.WalkDiscover, push.WalkSweep} {
+		list(kind)
+		assert.Zero(t, *reads, kind)
+	}
+}
+
+func TestFlagsAreToldOfWhatIsWritten(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op := r.op("k", push.Success)
+	op.Flags = []string{"errorMessage:cut"}
+	bad := r.op("bad", push.Success)
+	bad.ConnectionID = "\x00" // refused: the page is recorded in halves
+	other := r.op("other", push.Success)
+	other.Flags = []string{"dataType:unusable"}
+	assert.ElementsMatch(t, []string{"errorMessage:cut", "dataType:unusable"}, r.look(push.FromList, op, bad, other).Flags)
+	assert.Empty(t, r.look(push.FromList, op).Flags, "it is known")
+}
+
+// TestARecordThatPanicsIsTheCallersToGuard: it ends one company's run, not the process,
+// and no transaction stays open.
+func TestARecordThatPanicsIsTheCallersToGuard(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	row := push.RowOf(r.op("k", push.Success))
+	row.Read = func() push.Operation { panic("a record that nobody thought of") }
+	good := push.RowsOf(r.op("good", push.Success))
+	assert.Panics(t, func() {
+		_, _ = r.Record(t.Context(), r.complete(push.Record{Page: push.Page{Rows: append(good, row)}}))
+	})
+	assert.Equal(t, 1, r.record(push.Record{Page: push.Page{Rows: good}}).First)
+	assert.Zero(t, query[int64](r, `select count(*) from pg_stat_activity where state like 'idle in%' and datname = current_database()`))
+}
+
+// TestARowOfAnEarlierReleaseIsWrittenOnceMore: it holds no digest of its bytes. Such
+// a release may also have written a row since this one did.
+func TestARowOfAnEarlierReleaseIsWrittenOnceMore(t *testing.T) {
+	r, _, row, reads := known(t, push.FromList)
+	require.NoError(t, r.exec(`update pushwatch.operation set fingerprint = substr(fingerprint, 1, 16)`))
+	for range 3 {
+		assert.Zero(t, r.record(push.Record{Page: push.Page{Rows: []push.Row{row}}}).Events)
+	}
+	assert.Equal(t, 1, *reads)
+}
+
 func TestAnOlderLookNeverOverwritesANewerOne(t *testing.T) {
 	r := newRig(t, store.Config{})
 	r.firstLook()
@@ -75,7 +185,7 @@ func TestAnOlderLookNeverOverwritesANewerOne(t *testing.T) {
 	op.Status = "Processing"
 	r.look(push.FromList, op)
 	op.Status = push.Pending
-	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: early}, Operations: []push.Operation{op}}})
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: early}, Rows: push.RowsOf(op)}})
 	assert.Equal(t, []string{"Pending", "Processing"}, r.statuses("k"))
 }
 
@@ -87,7 +197,7 @@ func TestALookThatChangesNothingIsNewerAllTheSame(t *testing.T) {
 	early := r.tick()
 	r.look(push.FromList, op)
 	op.Status = push.Success
-	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: early}, Operations: []push.Operation{op}}})
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: early}, Rows: push.RowsOf(op)}})
 	assert.Equal(t, []string{"Pending"}, r.statuses("k"))
 }
 
@@ -142,7 +252,7 @@ func TestBaseline(t *testing.T) {
 		old.RequestedOn = r.now.Add(-time.Hour)
 		walk, err := r.OpenWalk(t.Context(), r.company, push.WalkBaseline, r.tick())
 		require.NoError(t, err)
-		recorded := r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{old}}})
+		recorded := r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Rows: push.RowsOf(old)}})
 		assert.Equal(t, 1, recorded.First)
 		assert.Zero(t, recorded.Events)
 		assert.True(t, query[bool](r, `select is_baseline and versions = 0 from reporting.push_operations`))
@@ -161,7 +271,7 @@ func TestBaseline(t *testing.T) {
 		old.RequestedOn = r.now.Add(-time.Hour)
 		walk, err := r.OpenWalk(t.Context(), r.company, push.WalkBaseline, r.tick())
 		require.NoError(t, err)
-		r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{old}}})
+		r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Rows: push.RowsOf(old)}})
 		history := r.transitions("old")
 		require.Len(t, history, 1)
 		assert.Nil(t, history[0].Previous)
@@ -176,7 +286,7 @@ func TestBaseline(t *testing.T) {
 		fresh.RequestedOn = r.tick()
 		again, err := r.OpenWalk(t.Context(), r.company, push.WalkBaseline, r.now.Add(time.Hour))
 		require.NoError(t, err)
-		recorded := r.record(push.Record{Walk: &again, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{fresh}}})
+		recorded := r.record(push.Record{Walk: &again, Finish: push.Done, Page: push.Page{Last: true, Rows: push.RowsOf(fresh)}})
 		assert.Equal(t, 1, recorded.Events)
 	})
 	t.Run("removing and adding a company again is no new first look", func(t *testing.T) {
@@ -199,10 +309,10 @@ func TestLastSeenPreviousAtIsTheLatestLookThatStillShowedIt(t *testing.T) {
 	older := r.op("older", push.Success)
 	older.RequestedOn = op.RequestedOn.Add(-time.Minute)
 	reached := r.tick()
-	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: reached}, Ordered: true, Operations: []push.Operation{op, older}}})
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: reached}, Ordered: true, Rows: push.RowsOf(op, older)}})
 	short := r.op("short", push.Pending)
 	short.RequestedOn = r.tick()
-	r.record(push.Record{Page: push.Page{Ordered: true, Operations: []push.Operation{short}}}) // does not reach k
+	r.record(push.Record{Page: push.Page{Ordered: true, Rows: push.RowsOf(short)}}) // does not reach k
 
 	op.Status = push.Success
 	r.look(push.FromGet, op)
@@ -217,20 +327,20 @@ func TestKnowingAPageProvesNothingWhileAnEarlierWalkIsUnfinished(t *testing.T) {
 	one, two := r.op("1", push.Pending), r.op("2", push.Pending)
 	walk, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
 	require.NoError(t, err)
-	r.record(push.Record{Walk: &walk, Finish: push.IfKnown, Page: push.Page{Operations: []push.Operation{one}}})
+	r.record(push.Record{Walk: &walk, Finish: push.IfKnown, Page: push.Page{Rows: push.RowsOf(one)}})
 	// Killed between the pages of the walk: the next one finds page 1 recorded.
 	again, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
 	require.NoError(t, err)
-	recorded := r.record(push.Record{Walk: &again, Finish: push.IfKnown, Page: push.Page{Operations: []push.Operation{one}}})
+	recorded := r.record(push.Record{Walk: &again, Finish: push.IfKnown, Page: push.Page{Rows: push.RowsOf(one)}})
 	assert.False(t, recorded.Known)
 	assert.False(t, recorded.Finished)
-	recorded = r.record(push.Record{Walk: &again, Finish: push.Done, Page: push.Page{Number: 2, Size: 1, Last: true, Operations: []push.Operation{two}}})
+	recorded = r.record(push.Record{Walk: &again, Finish: push.Done, Page: push.Page{Number: 2, Size: 1, Last: true, Rows: push.RowsOf(two)}})
 	assert.True(t, recorded.Finished)
 
 	third, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
 	require.NoError(t, err)
 	assert.Equal(t, one.RequestedOn.Add(-push.Overlap), third.Floor, "progress is the newest of the finished walk")
-	recorded = r.record(push.Record{Walk: &third, Finish: push.IfKnown, Page: push.Page{Operations: []push.Operation{one}}})
+	recorded = r.record(push.Record{Walk: &third, Finish: push.IfKnown, Page: push.Page{Rows: push.RowsOf(one)}})
 	assert.True(t, recorded.Known)
 	assert.True(t, recorded.Finished)
 }
@@ -242,7 +352,7 @@ func TestARequestDateFromTheFutureDoesNotHideWhatComesBeforeIt(t *testing.T) {
 	op.RequestedOn = r.now.AddDate(50, 0, 0)
 	walk, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
 	require.NoError(t, err)
-	r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Operations: []push.Operation{op}}})
+	r.record(push.Record{Walk: &walk, Finish: push.Done, Page: push.Page{Last: true, Rows: push.RowsOf(op)}})
 	next, err := r.OpenWalk(t.Context(), r.company, push.WalkDiscover, r.tick())
 	require.NoError(t, err)
 	assert.Equal(t, walk.StartedAt.Add(-push.Overlap), next.Floor)
@@ -254,7 +364,7 @@ func TestAWholeWalkResumesOnePageBeforeItsInterruption(t *testing.T) {
 	walk, err := r.OpenWalk(t.Context(), r.company, push.WalkSweep, r.tick())
 	require.NoError(t, err)
 	for page := 1; page <= 3; page++ {
-		r.record(push.Record{Walk: &walk, Page: push.Page{Number: page, Size: 2000, Operations: []push.Operation{r.op(fmt.Sprint(page), push.Success)}}})
+		r.record(push.Record{Walk: &walk, Page: push.Page{Number: page, Size: 2000, Rows: push.RowsOf(r.op(fmt.Sprint(page), push.Success))}})
 	}
 	again, err := r.OpenWalk(t.Context(), r.company, push.WalkSweep, r.tick())
 	require.NoError(t, err)
@@ -264,7 +374,7 @@ func TestAWholeWalkResumesOnePageBeforeItsInterruption(t *testing.T) {
 
 	// Smaller pages of rows that were read before, and then of new ones.
 	for _, c := range []struct{ page, firstPage, size int }{{2, 3, 2000}, {5999, 3, 2000}, {6003, 6003, 1}} {
-		r.record(push.Record{Walk: &walk, Page: push.Page{Number: c.page, Size: 1, Operations: []push.Operation{r.op(fmt.Sprint(c.page), push.Success)}}})
+		r.record(push.Record{Walk: &walk, Page: push.Page{Number: c.page, Size: 1, Rows: push.RowsOf(r.op(fmt.Sprint(c.page), push.Success))}})
 		again, err = r.OpenWalk(t.Context(), r.company, push.WalkSweep, r.tick())
 		require.NoError(t, err)
 		assert.Equal(t, c.firstPage, again.FirstPage)
@@ -282,7 +392,7 @@ func TestTheLastPageOfAWalkRecordedTwiceIsRecordedOnce(t *testing.T) {
 			require.NoError(t, err)
 			page := func(number int, finish push.Finish) push.Record {
 				return r.complete(push.Record{Walk: &walk, Finish: finish, Page: push.Page{Number: number, Size: 1, Last: finish == push.Done,
-					Operations: []push.Operation{r.op(fmt.Sprint(number), push.Success)}}})
+					Rows: push.RowsOf(r.op(fmt.Sprint(number), push.Success))}})
 			}
 			r.record(page(1, push.GoOn))
 			last := page(2, push.Done)
@@ -381,8 +491,8 @@ func TestConcurrentLooksLeaveUnbrokenHistories(t *testing.T) {
 				}
 				started := base.Add(time.Duration(random.IntN(1e9)))
 				_, err := r.Record(context.WithoutCancel(t.Context()), push.Record{Company: r.company, Page: push.Page{
-					Look:       push.Look{Source: push.FromGet, StartedAt: started, FinishedAt: started},
-					Operations: page, Number: 1, Size: keys}})
+					Look: push.Look{Source: push.FromGet, StartedAt: started, FinishedAt: started},
+					Rows: push.RowsOf(page...), Number: 1, Size: keys}})
 				errs <- err
 			}
 		})
@@ -403,9 +513,10 @@ func TestALookJudgesTheRowAsTheLookBeforeItLeftIt(t *testing.T) {
 	r := newRig(t, store.Config{})
 	r.firstLook()
 	r.look(push.FromList, r.op("k", push.Pending))
-	older := r.complete(push.Record{Page: push.Page{Operations: []push.Operation{r.op("k", push.Pending)}}})
 	code := 1
-	older.Page.Operations[0].StatusCode = &code
+	op := r.op("k", push.Pending)
+	op.StatusCode = &code
+	older := r.complete(push.Record{Page: push.Page{Rows: push.RowsOf(op)}})
 
 	conn, err := pgx.Connect(t.Context(), r.url)
 	require.NoError(t, err)
@@ -431,7 +542,7 @@ func TestACancelledLookLeavesNoSessionIdleInTransaction(t *testing.T) {
 	cancelled := make(chan struct{})
 	go func() { defer close(cancelled); cancel() }()
 	for range 20 {
-		_, _ = r.Record(ctx, r.complete(push.Record{Page: push.Page{Operations: []push.Operation{r.op("k", push.Pending)}}}))
+		_, _ = r.Record(ctx, r.complete(push.Record{Page: push.Page{Rows: push.RowsOf(r.op("k", push.Pending))}}))
 	}
 	<-cancelled
 	assert.Zero(t, query[int64](r, `

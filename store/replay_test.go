@@ -39,7 +39,7 @@ func (r *rig) replayed(of store.Selection, page int) (all []event.Event) {
 
 // lookAt records operations that a list showed from start to end.
 func (r *rig) lookAt(start, end time.Time, operations ...push.Operation) {
-	r.record(push.Record{Page: push.Page{Look: push.Look{Source: push.FromList, StartedAt: start, FinishedAt: end}, Operations: operations}})
+	r.record(push.Record{Page: push.Page{Look: push.Look{Source: push.FromList, StartedAt: start, FinishedAt: end}, Rows: push.RowsOf(operations...)}})
 }
 
 func TestAReplayComesInTheOrderOfObservationHoweverItIsPaged(t *testing.T) {

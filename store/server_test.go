@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,19 +16,48 @@ import (
 
 	"github.com/pushwatch/pushwatch/internal/embedded"
 	"github.com/pushwatch/pushwatch/store"
+	"github.com/pushwatch/pushwatch/store/storetest"
 )
+
+// alterDatabase gives a setting to all later sessions of a database.
+func alterDatabase(t *testing.T, address, setting string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), address)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), fmt.Sprintf(`do $$ begin execute format('alter database %%I set %s', current_database()); end $$`, setting))
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
+}
 
 func TestAServerThatLosesCommitsIsRefused(t *testing.T) {
 	url := server.EmptyURL(t)
-	conn, err := pgx.Connect(t.Context(), url)
-	require.NoError(t, err)
-	_, err = conn.Exec(t.Context(), `do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$`)
-	require.NoError(t, err)
-	require.NoError(t, conn.Close(t.Context()))
-	_, err = store.Open(t.Context(), store.Config{URL: url})
+	alterDatabase(t, url, "synchronous_commit = off")
+	_, err := store.Open(t.Context(), store.Config{URL: url})
 	var setup *store.SetupError
 	require.ErrorAs(t, err, &setup)
 	assert.Contains(t, err.Error(), "synchronous_commit")
+}
+
+// TestStatementsAreNotCompiled unless somebody says so, or a pooler stands between,
+// which may refuse a connection that asks for it.
+func TestStatementsAreNotCompiled(t *testing.T) {
+	address := server.URL(t)
+	alterDatabase(t, address, "jit = on")
+	asked, err := url.Parse(address)
+	require.NoError(t, err)
+	values := asked.Query()
+	values.Set("jit", "on")
+	asked.RawQuery = values.Encode()
+	for want, config := range map[string][]store.Config{
+		"off": {{URL: address}},
+		"on":  {{URL: asked.String()}, {URL: storetest.Pooler(t, address), TransactionPooler: true}},
+	} {
+		for _, c := range config {
+			got, err := server.Open(t, c).TransactionSetting(t.Context(), "jit")
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		}
+	}
 }
 
 // setupProblem opens a database that is not fit and returns why.

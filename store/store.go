@@ -84,10 +84,13 @@ func connect(ctx context.Context, config Config) (*Store, error) {
 	if config.MaxConns > 0 {
 		pc.MaxConns = config.MaxConns
 	}
-	pc.ConnConfig.RuntimeParams["application_name"] = "pushwatch"
-	pc.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	params := pc.ConnConfig.RuntimeParams
+	params["application_name"] = "pushwatch"
+	params["timezone"] = "UTC"
 	if config.TransactionPooler {
 		pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	} else if _, told := params["jit"]; !told { // a pooler may refuse what it does not know
+		params["jit"] = "off" // a batch of the outbox is estimated dear enough, and read sooner than compiled
 	}
 	if pc.ConnConfig.ConnectTimeout == 0 {
 		pc.ConnConfig.ConnectTimeout = 5 * time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,11 +25,12 @@ func classOf(name string) string {
 }
 
 // others returns the other live processes, sorted, and those known to be dead: of
-// this machine, so that a restart after a crash need not wait for the term.
+// this machine, so that a restart after a crash need not wait for the term. It notes
+// when the first of the live ones ends.
 func (l *Leases) others(ctx context.Context) (live, dead []string, err error) {
 	// '0' follows '/' in collation "C", so these are the names that begin with "replica/".
 	const q = `
-select holder, expires_at >= pg_catalog.clock_timestamp()
+select holder, expires_at - pg_catalog.clock_timestamp()
 from pushwatch.lease
 where name >= 'replica/' and name < 'replica0' and holder is not null and holder <> $1::text
 order by holder`
@@ -37,19 +39,23 @@ order by holder`
 		return nil, nil, fmt.Errorf("list processes: %w", err)
 	}
 	var other string
-	var current bool
-	_, err = pgx.ForEachRow(rows, []any{&other, &current}, func() error {
+	var left time.Duration
+	soonest := leaseTerm
+	_, err = pgx.ForEachRow(rows, []any{&other, &left}, func() error {
 		switch {
 		case Holder(other).dead():
 			dead = append(dead, other)
-		case current:
-			live = append(live, other)
+		case left >= 0:
+			live, soonest = append(live, other), min(soonest, left)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list processes: %w", err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.soonest = soonest
 	return live, dead, nil
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,15 +16,20 @@ const (
 	txAttempts      = 4
 )
 
-// tx runs fn in a transaction and commits it. It is the only place that begins
-// one for the package's facts. A deadlock or a serialisation failure runs fn
-// again from the start, so fn must not keep what it learned in an attempt that
-// failed.
+// tx runs fn in a transaction and commits it; see attempts.
+func (s *Store) tx(ctx context.Context, fn func(context.Context, pgx.Tx) error) error {
+	return s.attempts(ctx, begin, fn)
+}
+
+// attempts runs fn in a transaction that begins as told, and commits it. It is the
+// only place that begins one for the package's facts. A deadlock, a serialisation
+// failure or a lock that does not come runs fn again from the start, so fn must not
+// keep what it learned in an attempt that failed.
 //
 // If the answer to COMMIT is lost, the transaction may have committed or not;
 // the error says neither. Every fact of this package may therefore be stated
 // again.
-func (s *Store) tx(ctx context.Context, fn func(context.Context, pgx.Tx) error) error {
+func (s *Store) attempts(ctx context.Context, begin string, fn func(context.Context, pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, txTimeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
@@ -34,11 +40,18 @@ func (s *Store) tx(ctx context.Context, fn func(context.Context, pgx.Tx) error) 
 	}
 }
 
-// begin bounds how long a process that was stopped, or whose machine is gone, in
-// the middle of a transaction keeps its locks: less than a lease's term, so that
-// whoever takes the lease over finds the rows free. It is set for the transaction
-// alone, because a pooler may lend the session to others.
-const begin = `begin; set local idle_in_transaction_session_timeout = '10s'`
+// How transactions begin: all of them, and those that lock the quota's gate, behind
+// which every request of every process stands. They bound how long processes that
+// were stopped, or whose machine is gone, keep locks: less than a lease's term, so
+// that whoever takes the lease over finds the rows free. Waiting for a lock ends
+// sooner than holding one: else a stopped process that waits behind another would
+// get the lock when that one's session ends, and keep it for as long again, and the
+// next one too. They are set for the transaction alone, because a pooler may lend
+// the session to others.
+const (
+	begin     = `begin; set local idle_in_transaction_session_timeout = '10s'; set local lock_timeout = '8s'`
+	beginGate = `begin; set local idle_in_transaction_session_timeout = '5s'; set local lock_timeout = '4s'`
+)
 
 func (s *Store) attempt(ctx context.Context, begin string, fn func(context.Context, pgx.Tx) error) error {
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
@@ -61,9 +74,10 @@ func (s *Store) attempt(ctx context.Context, begin string, fn func(context.Conte
 const uniqueViolation = "23505"
 
 // transient reports a failure that the same transaction may survive when tried
-// again: serialization_failure, deadlock_detected, and unique_violation, by which
-// two looks that find one operation at once meet: the later one finds its row then.
+// again: serialization_failure, deadlock_detected, lock_not_available, and
+// unique_violation, by which two looks that find one operation at once meet: the
+// later one finds its row then.
 func transient(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01" || pg.Code == uniqueViolation)
+	return errors.As(err, &pg) && slices.Contains([]string{"40001", "40P01", "55P03", uniqueViolation}, pg.Code)
 }

@@ -139,7 +139,7 @@ where not exists (select from noted)
 on conflict (company_id, kind, started_at) do nothing`
 	page := r.Page
 	_, err := tx.Exec(ctx, q, r.Company.ID, string(r.Walk.Kind), r.Walk.StartedAt, nullable(page.Newest()),
-		page.Number, page.Size, len(page.Operations)+len(page.Quarantined), finished, page.FinishedAt)
+		page.Number, page.Size, len(page.Rows)+len(page.Quarantined), finished, page.FinishedAt)
 	return err
 }
 

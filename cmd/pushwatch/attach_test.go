@@ -27,6 +27,7 @@ var lookers = []string{"status", "show nothing", "quarantine list", "audit", "re
 // TestCommandsReachADatabaseOfLibpqsVariablesBesideAnEmbeddedBroker: only the
 // embedded PostgreSQL ignores PG*.
 func TestCommandsReachADatabaseOfLibpqsVariablesBesideAnEmbeddedBroker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{})
 	databaseURL := w.databaseURL
 	environ := w.environ(append(libpq(t, databaseURL), "DATABASE_URL=", "NATS_URL=")...)
@@ -93,6 +94,7 @@ func enterable(t *testing.T) string {
 
 // TestALookStartsTheServersOfADataDirectoryThatWasUsed, and migrate up may make one.
 func TestALookStartsTheServersOfADataDirectoryThatWasUsed(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(enterable(t), "data")
 	made := run(t, nil, "migrate", "up", "--data-dir", dir)
 	require.Zero(t, made.code, made.stderr)

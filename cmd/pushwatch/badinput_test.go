@@ -191,6 +191,7 @@ func goodKey(i int) string { return fmt.Sprintf("good-%03d", i) }
 // once: nothing that is no page moves the company's progress, every good record
 // lands, and every bad one is the row or in the quarantine that its line says.
 func TestEveryBadInputBetweenGoodNeighbours(t *testing.T) {
+	t.Parallel()
 	var items []string
 	for i, c := range catalogue {
 		items = append(items, record(goodKey(i), ""), c.item)

@@ -47,6 +47,7 @@ func (w *world) whole(t *testing.T, lost loss, environ []string, args ...string)
 // running pushwatch: one that has a PostgreSQL of its own too, and one whose database
 // is elsewhere, behind a pooler in transaction mode.
 func TestAnEmbeddedStoreThatIsDeletedComesBackByItself(t *testing.T) {
+	t.Parallel()
 	for name, pooled := range map[string]bool{"PostgreSQL is embedded too": false, "PostgreSQL is behind a pooler": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, codatsim.Config{})
@@ -70,6 +71,7 @@ func TestAnEmbeddedStoreThatIsDeletedComesBackByItself(t *testing.T) {
 // TestABrokerThatLosesItsStoreIsHealed loses the store of an external broker, or
 // brings back an older copy of it, under a running pushwatch.
 func TestABrokerThatLosesItsStoreIsHealed(t *testing.T) {
+	t.Parallel()
 	for name, older := range map[string]bool{"all of it is gone": false, "an older copy comes back": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, codatsim.Config{})

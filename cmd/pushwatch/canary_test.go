@@ -207,6 +207,7 @@ func get(t *testing.T, address, path string) string {
 // and failing, against a Codat that quotes the key wherever it can, and looks for
 // them in everything that leaves the process.
 func TestNoSecretIsShownAnywhere(t *testing.T) {
+	t.Parallel()
 	v := newVault(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 	t.Run("of a daemon at work", func(t *testing.T) { v.checkWork(t) })

@@ -20,6 +20,7 @@ import (
 // TestCheckTriesEmbeddedServersWithoutTouchingTheDataDirectory: what is not there
 // yet says nothing of what the real servers hold.
 func TestCheckTriesEmbeddedServersWithoutTouchingTheDataDirectory(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{})
 	data := filepath.Join(enterable(t), "data")
 	got := run(t, w.environ("DATABASE_URL=", "NATS_URL=", "PUSHWATCH_POSTGRES_MIGRATE=verify", "PUSHWATCH_NATS_MANAGE=verify"),
@@ -101,6 +102,7 @@ func TestAMigrationMayTakeLongerThanTheDatabaseMayTakeToBeReached(t *testing.T) 
 }
 
 func TestTheShellIsOfferedWhatMayStandThere(t *testing.T) {
+	t.Parallel()
 	for args, want := range map[string]string{
 		"run ":                        ":4",
 		"run --config ":               "yaml yml :8",

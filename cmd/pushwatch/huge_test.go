@@ -16,6 +16,7 @@ import (
 // TestARecordLargerThanAPageMayBeHidesNoOther puts a record of 17 MiB among the
 // newest of a company, where every list meets it, and one in its old history.
 func TestARecordLargerThanAPageMayBeHidesNoOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 1), Rate: 0.01, History: 60})
 	truth := w.sim.Truth()
 	slices.SortFunc(truth, func(a, b codatsim.Truth) int { return b.RequestedOn.Compare(a.RequestedOn) })

@@ -48,6 +48,7 @@ func (o forgetfulOutbox) Sent(ctx context.Context, sent []event.Sent) (int, erro
 // event is lost on the wire, its first record is lost too, and the stream forgets
 // message ids after 100 ms.
 func TestTenThousandEventsWithLostAcknowledgementsAreStoredOnce(t *testing.T) {
+	t.Parallel()
 	broker := newDamageable(t)
 	makePurgeable(t, broker) // for its short memory
 	h := newHealing(t, broker, store.Config{}, true)
@@ -66,8 +67,8 @@ func TestTenThousandEventsWithLostAcknowledgementsAreStoredOnce(t *testing.T) {
 	heard := proxy.LoseFirst()
 	shared := &forgotten{ids: map[string]bool{}}
 	var racing sync.WaitGroup
-	for range 2 {
-		relay := h.racingRelay(proxy, shared)
+	for _, way := range []publisher.Atomic{publisher.AtomicAlways, publisher.AtomicNever} {
+		relay := h.racingRelay(proxy, shared, way)
 		racing.Go(func() {
 			for deadline := time.Now().Add(4 * time.Minute); h.waiting(t) > 0 && time.Now().Before(deadline); {
 				_, _ = relay.RunOnce(t.Context())
@@ -98,7 +99,7 @@ func TestTenThousandEventsWithLostAcknowledgementsAreStoredOnce(t *testing.T) {
 
 // racingRelay returns a relay that holds every bucket, as all of them do, with a pool
 // and a connection of its own.
-func (h *healing) racingRelay(through *faultproxy.Proxy, shared *forgotten) *publisher.Relay {
+func (h *healing) racingRelay(through *faultproxy.Proxy, shared *forgotten, way publisher.Atomic) *publisher.Relay {
 	nc, err := publisher.Dial(h.Context(), publisher.DialConfig{URL: "nats://" + through.Addr()})
 	require.NoError(h, err)
 	h.Cleanup(nc.Close)
@@ -107,7 +108,7 @@ func (h *healing) racingRelay(through *faultproxy.Proxy, shared *forgotten) *pub
 	require.NoError(h, err)
 	outbox := server.Open(h, store.Config{URL: h.pooled, TransactionPooler: true}).Outbox(h.leases)
 	r, err := publisher.New(publisher.Config{Stream: stream, Outbox: forgetfulOutbox{outbox, shared}, Archive: outbox,
-		AckTimeout: time.Second, Now: h.store.Now})
+		Atomic: way, AckTimeout: time.Second, Now: h.store.Now})
 	require.NoError(h, err)
 	return r
 }

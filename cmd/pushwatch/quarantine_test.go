@@ -77,6 +77,7 @@ func interrupt(t *testing.T, cmd *exec.Cmd) {
 // messages of 60 KB at a server that takes 32 KiB, and then succeed after all. One
 // event is dropped; the other goes when the server takes more.
 func TestEventsTooLargeForTheBrokerWaitAndNothingElseDoes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 2)})
 	broker := &smallBroker{t: t, dir: t.TempDir(), port: -1}
 	w.natsURL = broker.start(32 << 10)
@@ -131,6 +132,7 @@ func TestEventsTooLargeForTheBrokerWaitAndNothingElseDoes(t *testing.T) {
 // TestRecordsAreRetriedThroughTheLedgerOrWaitForASweep breaks what gets and lists
 // show, mends it and retries.
 func TestRecordsAreRetriedThroughTheLedgerOrWaitForASweep(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 1)})
 	company := w.companies[0]
 	require.NoError(t, w.sim.SetFaults(codatsim.Rule{Fault: codatsim.NumberStatus, Request: codatsim.Get, Key: "broken"},
@@ -178,6 +180,7 @@ values ('%s', 'broken', 'status_missing', 'seen once in a list', '', '{}', now()
 
 // TestAFilterThatNothingSetAsideMeetsIsNoEmptyQuarantine: it says what else there is.
 func TestAFilterThatNothingSetAsideMeetsIsNoEmptyQuarantine(t *testing.T) {
+	t.Parallel()
 	address := server.URL(t)
 	environ := []string{"DATABASE_URL=" + address, "CODAT_API_KEY=k", "PUSHWATCH_COMPANIES=c"}
 	filtered := []string{"quarantine list --class nope", "quarantine retry --all --class nope", "quarantine drop --all --class nope --yes"}
@@ -207,6 +210,7 @@ values ('c', '\x00', 'key_missing', 'it has none', '{}', now(), now())`)
 }
 
 func TestWrongUseOfTheQuarantineSaysWhatToType(t *testing.T) {
+	t.Parallel()
 	environ := []string{"DATABASE_URL=" + server.URL(t), "NATS_URL=nats://" + closedPort(t)}
 	for _, c := range []struct {
 		args string

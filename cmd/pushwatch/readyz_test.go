@@ -61,6 +61,7 @@ func (w *world) embeddedIn(t *testing.T, environ ...string) (dir string, daemon 
 // TestAnEmbeddedServerThatDiesOrHangsIsToldAndStartedAgain harms each server in a
 // running pushwatch: /readyz names the check that fails, and is well again.
 func TestAnEmbeddedServerThatDiesOrHangsIsToldAndStartedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{})
 	dir, daemon := w.embeddedIn(t, w.environ("DATABASE_URL=", "NATS_URL=")...)
 	postmaster := func() int {
@@ -99,6 +100,7 @@ func TestAnEmbeddedServerThatDiesOrHangsIsToldAndStartedAgain(t *testing.T) {
 // TestADatabaseThatRefusesWhatIsSeenIsNotReady lets the database answer, and take
 // everything but new operations, as one does whose disk is full.
 func TestADatabaseThatRefusesWhatIsSeenIsNotReady(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{})
 	daemon := w.start(t, w.environ())
 	require.Eventually(t, func() bool { return w.readyz(t).Ready }, time.Minute, 50*time.Millisecond)

@@ -29,7 +29,7 @@ var calm = []string{"PUSHWATCH_POLL_DISCOVER=@every 2s", "PUSHWATCH_POLL_TRACK=@
 // TestThreeReplicasOfWhichOneIsKilledEveryTwoSeconds shares 1,000 operations among
 // three replicas on one quota, and compares what they ask with what one replica
 // asks in the same world. The tests of this file run behind a pooler in transaction
-// mode.
+// mode, and what measures time runs alone.
 func TestThreeReplicasOfWhichOneIsKilledEveryTwoSeconds(t *testing.T) {
 	const limit, reserve = 4000, 0.2
 	var looks looks
@@ -73,6 +73,7 @@ func TestThreeReplicasOfWhichOneIsKilledEveryTwoSeconds(t *testing.T) {
 // killed every two seconds, ask as much as they may of a server that takes its time:
 // until the day's share is spent, and no more.
 func TestThreeReplicasSpendOneShareOfTheQuota(t *testing.T) {
+	t.Parallel()
 	const limit, share = 1000, 300
 	w := newWorld(t, codatsim.Config{Companies: codatsim.MakeCompanies(7, 3), Rate: 600, History: 20, DayLimit: limit,
 		Hook: func(codatsim.Request) { elapse(t, 400*time.Millisecond) }})

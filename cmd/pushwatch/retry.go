@@ -147,7 +147,7 @@ func (r *retrial) look(ctx context.Context, a store.Aside) (string, error) {
 	if err := r.database.ResolveRecord(ctx, a.ID); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("read and recorded: operation %s is %s, %s", a.Key, page.Operations[0].Status,
+	return fmt.Sprintf("read and recorded: operation %s is %s, %s", a.Key, page.Rows[0].Status,
 		plural(int64(recorded.Events), "event")), nil
 }
 

@@ -30,6 +30,7 @@ func (w *world) start(t *testing.T, environ []string, args ...string) *exec.Cmd 
 }
 
 func TestASecondSignalEndsTheProgramAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{})
 	cmd := w.start(t, w.environ("PUSHWATCH_SHUTDOWN_TIMEOUT=5m"))
 	// A lock that nobody grants keeps the leases from being given back.
@@ -60,6 +61,7 @@ func TestASecondSignalEndsTheProgramAtOnce(t *testing.T) {
 // server inside and a PostgreSQL that outlives it, and audits through the
 // addresses that the last one wrote down.
 func TestKillsOfTheWholeEmbeddedProgramLoseNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, codatsim.Config{})
 	environ := w.environ("DATABASE_URL=", "NATS_URL=")
 	dir, last := w.embeddedIn(t, environ...)
@@ -94,6 +96,7 @@ func TestKillsOfTheWholeEmbeddedProgramLoseNothing(t *testing.T) {
 }
 
 func TestASignalWhileItStartsIsAGracefulStop(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // a PostgreSQL that takes connections and never answers
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = silent.Close() })

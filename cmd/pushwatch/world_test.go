@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"flag"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -30,6 +31,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		panicWhenAsked()
 		os.Exit(execute(os.Args[1:]))
+	}
+	// These tests wait most of the time, for leases and for programs that start: more of
+	// them at once than there are cores, unless the command line, read later, says so.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	storetest.Main(m, func(s *storetest.Server) { server = s })
 }

@@ -28,11 +28,14 @@ const (
 	serveLazily   = "nats"
 	serveStrictly = "nats-sync-always"
 	relayOnce     = "relay"
+	lookAfter     = "companies"
+	takeUp        = "take-up"
 )
 
 // child does a task and returns the exit code.
 func child(task string) int {
-	tasks := map[string]func(in io.Reader, out io.Writer) error{serveLazily: serveLazy, serveStrictly: serveStrict, relayOnce: relayAlone}
+	tasks := map[string]func(in io.Reader, out io.Writer) error{serveLazily: serveLazy, serveStrictly: serveStrict,
+		relayOnce: relayAlone, lookAfter: lookAlone, takeUp: takeUpAlone}
 	// A Ctrl-C goes to every process of the terminal. Ours end when their input does.
 	signal.Ignore(os.Interrupt)
 	do, ok := tasks[task]
@@ -53,15 +56,57 @@ type spawned struct {
 	in  io.WriteCloser
 }
 
-// spawn starts a child, gives it orders and reads its answer.
-func spawn(ctx context.Context, task string, orders, answer any) (*spawned, error) {
+// ourselves returns this program as a child that is killed with ctx.
+func ourselves(ctx context.Context, task string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self) // ends with its input
+	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), childTask+"="+task)
 	cmd.Stderr = os.Stderr
+	return cmd, nil
+}
+
+// killWhen starts a child, gives it orders, and kills it when struck is closed. That it
+// ends before is an error.
+func killWhen(ctx context.Context, struck <-chan struct{}, task string, orders any) error {
+	ctx, kill := context.WithCancel(ctx)
+	defer kill()
+	cmd, err := ourselves(ctx, task)
+	if err != nil {
+		return err
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	err = json.NewEncoder(in).Encode(orders)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	if err == nil {
+		select {
+		case <-struck:
+		case err = <-ended:
+			return fmt.Errorf("child %s has ended too early: %w", task, err)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	kill()
+	<-ended
+	return err
+}
+
+// spawn starts a child, gives it orders and reads its answer.
+func spawn(ctx context.Context, task string, orders, answer any) (*spawned, error) {
+	cmd, err := ourselves(context.WithoutCancel(ctx), task) // ends with its input
+	if err != nil {
+		return nil, err
+	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -130,7 +175,7 @@ func serveLazy(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	const storeLimit = 16 << 30
+	const storeLimit = 64 << 30 // a limit, not a size
 	s, err := server.NewServer(&server.Options{
 		ServerName: "bench", Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: filepath.Join(dir, "nats"),
 		JetStreamMaxStore: storeLimit, JetStreamMaxMemory: 64 << 20, NoSigs: true, NoLog: true, DisableShortFirstPing: true,

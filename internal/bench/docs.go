@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +16,9 @@ const (
 	// What stands between these lines of the page is written by this program.
 	docsBegin = "<!-- bench:begin -->"
 	docsEnd   = "<!-- bench:end -->"
+
+	scaleBegin = "<!-- bench-scale:begin -->"
+	scaleEnd   = "<!-- bench-scale:end -->"
 )
 
 // updateDocs writes the tables into the page in a directory, and the plot beside
@@ -25,36 +27,44 @@ func (r *report) updateDocs(dir string) error {
 	if some, all := len(r.Ratios), len(comparisons()); some < all {
 		return fmt.Errorf("-update: %d of %d ratios were measured, all are needed", some, all)
 	}
-	path := filepath.Join(dir, pageName)
-	page, err := os.ReadFile(path)
-	if err != nil {
+	if err := updatePage(dir, docsBegin, docsEnd, r.markdown()); err != nil {
 		return err
-	}
-	page, err = between(page, r.markdown())
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
 	}
 	picture, err := r.plot()
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(path, page, 0o644), os.WriteFile(filepath.Join(dir, plotName), picture, 0o644))
+	return os.WriteFile(filepath.Join(dir, plotName), picture, 0o644)
+}
+
+// updatePage writes text between two lines of the page in a directory.
+func updatePage(dir, begin, end, text string) error {
+	path := filepath.Join(dir, pageName)
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	page, err = between(page, begin, end, text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, page, 0o644)
 }
 
 // between replaces what stands between the markers of a page.
-func between(page []byte, text string) ([]byte, error) {
-	before, rest, ok := bytes.Cut(page, []byte(docsBegin))
-	_, after, closed := bytes.Cut(rest, []byte(docsEnd))
+func between(page []byte, begin, end, text string) ([]byte, error) {
+	before, rest, ok := bytes.Cut(page, []byte(begin))
+	_, after, closed := bytes.Cut(rest, []byte(end))
 	if !ok || !closed {
-		return nil, fmt.Errorf("the lines %s and %s are needed", docsBegin, docsEnd)
+		return nil, fmt.Errorf("the lines %s and %s are needed", begin, end)
 	}
-	return slices.Concat(before, []byte(docsBegin+"\n"+text+docsEnd), after), nil
+	return slices.Concat(before, []byte(begin+"\n"+text+end), after), nil
 }
 
 // markdown is the report as the page shows it.
 func (r *report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s.\n\n", r.machine())
+	fmt.Fprintf(&b, "%s.\n\n", r.how())
 	b.WriteString("| what | median | range | target | |\n|---|---|---|---|---|\n")
 	for _, c := range r.Ratios {
 		fmt.Fprintf(&b, "| %s | %s | %s to %s | %s | %s |\n", c.Title, number(c.Median), number(c.Min), number(c.Max), c.wanted(), c.verdict())

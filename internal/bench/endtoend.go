@@ -19,38 +19,45 @@ const (
 	sweepQuota = 1 << 30 // requests a day
 )
 
-// api serves the pages of one company's list as they were rendered, so that the
-// server costs next to nothing.
+// api is an HTTP server on this machine.
 type api struct {
 	server *http.Server
 	url    string
-	bodies atomic.Pointer[[][]byte]
 	served chan error
 }
 
-func startAPI(ctx context.Context) (*api, error) {
+func startAPI(ctx context.Context, handler http.Handler) (*api, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	a := &api{url: "http://" + listener.Addr().String(), served: make(chan error, 1)}
-	a.server = &http.Server{Handler: a, ReadHeaderTimeout: 5 * time.Second}
+	a.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() { a.served <- a.server.Serve(listener) }()
 	return a, nil
 }
 
-func (a *api) ServeHTTP(out http.ResponseWriter, request *http.Request) {
-	bodies := *a.bodies.Load()
+// list serves the pages of one company's list as they were rendered, so that the
+// server costs next to nothing.
+type list struct{ bodies atomic.Pointer[[][]byte] }
+
+func (l *list) ServeHTTP(out http.ResponseWriter, request *http.Request) {
+	bodies := *l.bodies.Load()
 	number, err := strconv.Atoi(request.URL.Query().Get("page"))
 	if err != nil || number < 1 || number > len(bodies) {
 		http.NotFound(out, request)
 		return
 	}
+	answerPage(out, bodies[number-1])
+}
+
+// answerPage answers with a page and a quota that lasts.
+func answerPage(out http.ResponseWriter, body []byte) {
 	out.Header().Set("Content-Type", "application/json")
 	out.Header().Set("X-Rate-Limit-Limit", strconv.Itoa(sweepQuota))
 	out.Header().Set("X-Rate-Limit-Remaining", strconv.Itoa(sweepQuota))
-	_, _ = out.Write(bodies[number-1]) // a client that went away has its own error
+	_, _ = out.Write(body) // a client that went away has its own error
 }
 
 func (a *api) close() error {
@@ -111,7 +118,8 @@ func (r *rig) known(ctx context.Context, a *api, h history) (err error) {
 // of its operations has changed, then nothing has. It ends when the last event is
 // recorded as published.
 func measureEndToEnd(ctx context.Context, r *rig) (_ samples, err error) {
-	a, err := startAPI(ctx)
+	served := &list{}
+	a, err := startAPI(ctx, served)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +127,7 @@ func measureEndToEnd(ctx context.Context, r *rig) (_ samples, err error) {
 	// The same operations in every repetition, as they are in the database.
 	h := history{salt: "sweep", size: r.events, newest: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	before, after := render(h.operations(false), sweepPage), render(h.operations(true), sweepPage)
-	a.bodies.Store(&before)
+	served.bodies.Store(&before)
 	if err := r.known(ctx, a, h); err != nil {
 		return nil, err
 	}
@@ -135,7 +143,7 @@ func measureEndToEnd(ctx context.Context, r *rig) (_ samples, err error) {
 	defer client.Close()
 	relaying := begin(ctx, w.relay.Run)
 	defer func() { err = errors.Join(err, relaying.stop()) }()
-	a.bodies.Store(&after)
+	served.bodies.Store(&after)
 
 	sweep := func(name string, events int) (time.Duration, error) {
 		return r.timed(name, func() error {

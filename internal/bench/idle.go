@@ -74,7 +74,7 @@ func (r *rig) wakeUps(ctx context.Context, name string, b *broker) (took []time.
 // wakeUp records one event, wakes the relay as the poller does, and waits for the
 // consumer.
 func (w *world) wakeUp(ctx context.Context, now func() time.Time, op push.Operation, received <-chan time.Time) (time.Duration, error) {
-	if _, err := w.sweep(ctx, []push.Operation{op}, recordPage); err != nil {
+	if _, err := w.sweep(ctx, push.RowsOf(op), recordPage); err != nil {
 		return 0, err
 	}
 	committed := now()

@@ -56,6 +56,9 @@ func main() {
 
 // command runs what args ask for.
 func command(ctx context.Context, args []string, out, progress io.Writer) error {
+	if len(args) > 0 && args[0] == "-scale" {
+		return atScale(ctx, args[1:], out, progress)
+	}
 	o, err := parse(args, progress)
 	if err != nil {
 		return err
@@ -70,7 +73,7 @@ func command(ctx context.Context, args []string, out, progress io.Writer) error 
 		}
 	}
 	if o.format == "json" {
-		return report.writeJSON(out)
+		return writeJSON(out, report)
 	}
 	return report.writeTable(out)
 }
@@ -82,6 +85,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	var short bool
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(usage)
+	scale := flags.Bool("scale", false, "as the first flag: what is large instead of what is fast; see bench -scale -help")
 	flags.StringVar(&pick, "run", "", "measure what matches this `regexp`, and what it is compared with: "+names())
 	flags.IntVar(&o.repetitions, "n", 5, "`repetitions`, beside one to warm up")
 	flags.IntVar(&o.events, "events", 40000, "size: `events` of a relay measurement, operations of a list; what syncs each is a part of it")
@@ -105,6 +109,8 @@ func parse(args []string, usage io.Writer) (options, error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("%q: only flags are taken", flags.Arg(0))
+	case *scale:
+		return o, errors.New("-scale: it must be the first flag, before its own ones")
 	case o.format != "table" && o.format != "json":
 		return o, fmt.Errorf("-o %s: allowed are table and json", o.format)
 	case min(o.repetitions, o.idle) < 1:

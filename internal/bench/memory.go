@@ -104,7 +104,7 @@ func (r *rig) fill(ctx context.Context, b *backlog, waiting int) (err error) {
 	for ; b.made-b.relayed < waiting; b.made++ {
 		operations = append(operations, b.history.operation(b.made, false))
 	}
-	if _, err := w.sweep(ctx, operations, sweepPage); err != nil {
+	if _, err := w.sweep(ctx, push.RowsOf(operations...), sweepPage); err != nil {
 		return err
 	}
 	return r.analyze(ctx, w)

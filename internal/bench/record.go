@@ -23,13 +23,13 @@ func measureRecord(ctx context.Context, r *rig) (_ samples, err error) {
 	}
 	defer func() { err = errors.Join(err, r.discard(ctx, w)) }()
 	h := history{salt: "record", size: r.events, newest: w.store.Now()}
-	before, after := h.operations(false), h.operations(true)
+	before, after := push.RowsOf(h.operations(false)...), push.RowsOf(h.operations(true)...)
 	result := samples{}
 	for _, step := range []struct {
-		name       string
-		operations []push.Operation
-		walks      int
-		events     int
+		name   string
+		rows   []push.Row
+		walks  int
+		events int
 	}{
 		{"record-new", before, 1, h.size},
 		{"record-changed", after, 1, h.changed()},
@@ -38,7 +38,7 @@ func measureRecord(ctx context.Context, r *rig) (_ samples, err error) {
 		events := 0
 		took, err := r.timed(step.name, func() error {
 			for range step.walks {
-				n, err := w.sweep(ctx, step.operations, recordPage)
+				n, err := w.sweep(ctx, step.rows, recordPage)
 				events += n
 				if err != nil {
 					return err
@@ -63,18 +63,18 @@ func measureRecord(ctx context.Context, r *rig) (_ samples, err error) {
 }
 
 // sweep records a list as a sweep of it, and returns how many events that made.
-func (w *world) sweep(ctx context.Context, operations []push.Operation, size int) (events int, err error) {
+func (w *world) sweep(ctx context.Context, rows []push.Row, size int) (events int, err error) {
 	walk, err := w.store.OpenWalk(ctx, w.company, push.WalkSweep, w.store.Now())
 	if err != nil {
 		return 0, err
 	}
 	number, read := 0, 0
-	for chunk := range slices.Chunk(operations, size) {
+	for chunk := range slices.Chunk(rows, size) {
 		number++
 		read += len(chunk)
 		now := w.store.Now()
 		page := push.Page{Look: push.Look{Source: push.FromList, StartedAt: now, FinishedAt: now},
-			Number: number, Size: size, Operations: chunk, Ordered: true, Last: read == len(operations)}
+			Number: number, Size: size, Rows: chunk, Ordered: true, Last: read == len(rows)}
 		finish := push.GoOn
 		if page.Last {
 			finish = push.Done

@@ -21,7 +21,7 @@ func measureRelayFirst(ctx context.Context, r *rig) (samples, error) {
 
 // measureRelayStrict is the same on a server that syncs before it acknowledges.
 func measureRelayStrict(ctx context.Context, r *rig) (samples, error) {
-	rate, err := r.relayNew(ctx, "sync-relay", r.strict, r.events/4)
+	rate, err := r.relayNew(ctx, "sync-relay", r.strict, r.events)
 	return samples{"sync-relay": rate}, err
 }
 
@@ -34,7 +34,7 @@ func (r *rig) relayNew(ctx context.Context, name string, b *broker, n int) (rate
 	}
 	defer func() { err = errors.Join(err, r.discard(ctx, w)) }()
 	h := history{salt: "relay", size: n, newest: w.store.Now()}
-	if _, err := w.sweep(ctx, h.operations(true), recordPage); err != nil {
+	if _, err := w.sweep(ctx, push.RowsOf(h.operations(true)...), recordPage); err != nil {
 		return 0, err
 	}
 	if err := r.analyze(ctx, w); err != nil {
@@ -70,7 +70,7 @@ func (r *rig) populate(ctx context.Context) error {
 	for i := range r.subjects {
 		p.operations = append(p.operations, p.history.operation(i, true))
 	}
-	if _, err := w.sweep(ctx, p.operations, sweepPage); err != nil {
+	if _, err := w.sweep(ctx, push.RowsOf(p.operations...), sweepPage); err != nil {
 		return err
 	}
 	if err := w.shortCut(ctx); err != nil {
@@ -161,7 +161,7 @@ func measureRelayLater(ctx context.Context, r *rig) (samples, error) {
 		changed[i] = p.history.operation(p.used+i, false)
 	}
 	p.used += r.events
-	if _, err := p.sweep(ctx, changed, recordPage); err != nil {
+	if _, err := p.sweep(ctx, push.RowsOf(changed...), recordPage); err != nil {
 		return nil, err
 	}
 	took, err := r.timed("relay-later", func() error { return p.drain(ctx, r.events) })

@@ -14,20 +14,25 @@ import (
 	"time"
 )
 
+// machine is where and what was measured.
+type machine struct {
+	Date       time.Time `json:"date"`
+	Commit     string    `json:"commit"` // empty when it was not built from one
+	Go         string    `json:"go"`
+	PostgreSQL string    `json:"postgresql"`
+	NATS       string    `json:"nats"`
+	CPU        string    `json:"cpu"`
+	Cores      int       `json:"cores"`
+	System     string    `json:"system"`
+	Load       string    `json:"load"` // of the machine at the start: averages of 1, 5 and 15 minutes
+}
+
 // report is everything that a run found, as -o json prints it.
 type report struct {
-	Date        time.Time `json:"date"`
-	Commit      string    `json:"commit"` // empty when it was not built from one
-	Go          string    `json:"go"`
-	PostgreSQL  string    `json:"postgresql"`
-	NATS        string    `json:"nats"`
-	CPU         string    `json:"cpu"`
-	Cores       int       `json:"cores"`
-	System      string    `json:"system"`
-	Load        string    `json:"load"` // of the machine at the start: averages of 1, 5 and 15 minutes
-	Repetitions int       `json:"repetitions"`
-	Events      int       `json:"events"`
-	Subjects    int       `json:"subjects"`
+	machine
+	Repetitions int `json:"repetitions"`
+	Events      int `json:"events"`
+	Subjects    int `json:"subjects"`
 
 	Measurements []measured `json:"measurements"`
 	Ratios       []compared `json:"ratios"`
@@ -76,10 +81,13 @@ type target struct {
 	Missed  float64 `json:"missedByPercent,omitempty"` // of the bound
 }
 
+func (r *rig) machine() machine {
+	return machine{Date: r.now().UTC().Truncate(time.Second), Commit: commit(), Go: runtime.Version(), PostgreSQL: r.version,
+		NATS: r.lazy.Version, CPU: cpu(), Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Load: load()}
+}
+
 func newReport(r *rig, some []measurement) *report {
-	all := &report{Date: r.now().UTC().Truncate(time.Second), Commit: commit(), Go: runtime.Version(), PostgreSQL: r.version,
-		NATS: r.lazy.Version, CPU: cpu(), Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Load: load(),
-		Repetitions: r.repetitions, Events: r.events, Subjects: r.subjects}
+	all := &report{machine: r.machine(), Repetitions: r.repetitions, Events: r.events, Subjects: r.subjects}
 	for _, m := range some {
 		for _, s := range m.series {
 			all.Measurements = append(all.Measurements, measured{Name: s.name, Title: s.title, Unit: s.unit})
@@ -186,6 +194,9 @@ func judged(c comparison, median float64) *target {
 	}
 	if !t.Reached {
 		t.Missed = 100 * missed
+		if c.target == 0 { // any is as much too much
+			t.Missed = 100
+		}
 	}
 	return t
 }
@@ -213,27 +224,29 @@ func (r *report) tellBusy(all map[string][]cores) {
 	}
 }
 
-func (r *report) writeJSON(out io.Writer) error {
+func writeJSON(out io.Writer, v any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
+	return encoder.Encode(v)
 }
 
-// machine is where and what was measured, in words.
-func (r *report) machine() string {
-	built := r.Commit
+func (m machine) String() string {
+	built := m.Commit
 	if built == "" {
 		built = "unknown"
 	}
-	return fmt.Sprintf("%s, commit %s, %s, PostgreSQL %s, nats-server %s; %d cores (%s, %s), load at the start %s; "+
-		"medians of %d repetitions, %d events, later events among %d subjects",
-		r.Date.Format("2006-01-02 15:04 UTC"), built, r.Go, r.PostgreSQL, r.NATS, r.Cores, r.CPU, r.System, r.Load,
-		r.Repetitions, r.Events, r.Subjects)
+	return fmt.Sprintf("%s, commit %s, %s, PostgreSQL %s, nats-server %s; %d cores (%s, %s), load at the start %s",
+		m.Date.Format("2006-01-02 15:04 UTC"), built, m.Go, m.PostgreSQL, m.NATS, m.Cores, m.CPU, m.System, m.Load)
+}
+
+// how is where and how it was measured, in words.
+func (r *report) how() string {
+	return fmt.Sprintf("%s; medians of %d repetitions, %d events, later events among %d subjects", r.machine, r.Repetitions, r.Events, r.Subjects)
 }
 
 // writeTable prints the report for people.
 func (r *report) writeTable(out io.Writer) error {
-	fmt.Fprintf(out, "%s\n\n", r.machine())
+	fmt.Fprintf(out, "%s\n\n", r.how())
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "measured\tmedian\tmin\tmax\tunit")
 	for _, m := range r.Measurements {

@@ -56,6 +56,37 @@ func TestEverythingIsMeasured(t *testing.T) {
 	assert.Len(t, written, 1)
 }
 
+// TestEverythingIsFoundAtScale runs the program as make bench-scale does, tiny.
+func TestEverythingIsFoundAtScale(t *testing.T) {
+	docs := t.TempDir()
+	page := filepath.Join(docs, pageName)
+	require.NoError(t, os.WriteFile(page, []byte("# Speed\n\n"+scaleBegin+"\nold\n"+scaleEnd+"\n"), 0o600))
+	var out, progress bytes.Buffer
+	err := command(t.Context(), []string{"-scale", "-short", "-o", "json", "-update", docs}, &out, &progress)
+	require.NoError(t, err, progress.String())
+
+	var found scaled
+	decoder := json.NewDecoder(&out)
+	decoder.DisallowUnknownFields()
+	require.NoError(t, decoder.Decode(&found))
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "\nold\n")
+	names := map[string]bool{}
+	for _, f := range found.Findings {
+		assert.False(t, names[f.Name], "two findings are called %s", f.Name)
+		names[f.Name] = true
+		assert.False(t, math.IsInf(f.Value, 0) || math.IsNaN(f.Value), f.Name)
+		assert.Contains(t, string(text), "| "+f.Title+" | ")
+	}
+	for _, p := range parts() {
+		assert.Contains(t, progress.String(), p.name)
+	}
+	for _, name := range []string{"page", "outbox-growth", "scans", "company", "heap-growth", "cold-memory", "cold-pages"} {
+		assert.True(t, names[name], name)
+	}
+}
+
 func soundSpread(t *testing.T, name string, s spread) {
 	t.Helper()
 	assert.Len(t, s.Samples, 1, name)
@@ -128,16 +159,16 @@ func TestComparisonsNameSeries(t *testing.T) {
 
 func TestFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, args := range [][]string{
+		{"-scale", "-operations", "5"}, {"-scale", "-cold", "5"}, {"-scale", "-traffic", "0s"}, {"-scale", "-o", "yaml"}, {"-scale", "more"}, {"-n", "1", "-scale"},
 		{"-n", "0"}, {"-events", "10"}, {"-subjects", "1000"}, {"-o", "yaml"}, {"-run", "("}, {"-idle", "0"}, {"relay"}, {"-what"},
 	} {
-		_, err := parse(args, io.Discard)
-		assert.Error(t, err, "%v", args)
+		assert.Error(t, command(t.Context(), args, io.Discard, io.Discard), "%v", args)
 	}
 }
 
 func TestAnUpdateNeedsTheWholeRunAndTheMarkers(t *testing.T) {
 	some := &report{Ratios: make([]compared, 1)}
 	assert.ErrorContains(t, some.updateDocs(t.TempDir()), "-update: 1 of ")
-	_, err := between([]byte("# Speed\n"), "text")
+	_, err := between([]byte("# Speed\n"), docsBegin, docsEnd, "text")
 	assert.ErrorContains(t, err, docsBegin)
 }

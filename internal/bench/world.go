@@ -26,8 +26,11 @@ const (
 	// How often the relay's counter is read: not so often that it costs anything.
 	lookPeriod = 5 * time.Millisecond
 
-	// What a stream of the bench may hold at most: several have to fit a server.
-	streamMaxBytes = 2 << 30
+	// What a stream of the bench may hold at most: ten minutes of full traffic, and
+	// several have to fit a server.
+	streamMaxBytes = 12 << 30
+
+	stalled = time.Minute // how long the relay may publish nothing while events wait
 )
 
 // place says where a world lives, so that a child can open one too.
@@ -129,27 +132,39 @@ func openWorld(ctx context.Context, p place) (w *world, err error) {
 // prefix keeps the streams of one server apart; it is as long as the daemon's.
 func (p place) prefix() string { return fmt.Sprintf("%.10s", p.Stream+"_codat_push") }
 
+// errLeased says that another process has leases that a world needs.
+var errLeased = errors.New("leased to another process")
+
 // lease takes company and buckets and keeps them.
 func (w *world) lease(ctx context.Context) error {
-	w.leases = w.store.Leases(store.NewHolder(), quiet)
-	w.leases.Want(append(store.RelayLeases(), store.CompanyLease(companyID)))
-	if err := w.leases.Renew(ctx); err != nil {
-		return err
-	}
-	w.stages = append(w.stages, begin(ctx, w.leases.Run))
-	w.fleet = w.store.Fleet(w.leases)
-	if err := w.fleet.Configure(ctx, []push.Company{{ID: companyID, Name: "Toft stores"}}); err != nil {
-		return err
-	}
-	companies, err := w.fleet.Companies(ctx)
+	companies, err := w.take(ctx, []push.Company{{ID: companyID, Name: "Toft stores"}}, store.RelayLeases())
 	if err != nil {
 		return err
 	}
-	if len(companies) != 1 {
-		return fmt.Errorf("%d companies are leased, 1 was configured", len(companies))
-	}
+	w.stages = append(w.stages, begin(ctx, w.leases.Run))
 	w.company = companies[0]
 	return nil
+}
+
+// take leases companies, all of them, and whatever else is named.
+func (w *world) take(ctx context.Context, companies []push.Company, names []string) ([]push.Company, error) {
+	w.leases = w.store.Leases(store.NewHolder(), quiet)
+	for _, c := range companies {
+		names = append(names, store.CompanyLease(c.ID))
+	}
+	w.leases.Want(names)
+	if err := w.leases.Renew(ctx); err != nil {
+		return nil, err
+	}
+	w.fleet = w.store.Fleet(w.leases)
+	if err := w.fleet.Configure(ctx, companies); err != nil {
+		return nil, err
+	}
+	taken, err := w.fleet.Companies(ctx)
+	if err == nil && len(taken) < len(companies) {
+		err = fmt.Errorf("%d of %d companies: %w", len(companies)-len(taken), len(companies), errLeased)
+	}
+	return taken, err
 }
 
 // published returns how many events the relay has recorded as published.
@@ -166,19 +181,29 @@ func (w *world) published() (int, error) {
 	return 0, errors.New("the relay has no metric pushwatch_events_published_total")
 }
 
-// until waits until the relay has recorded so many events in all.
+// until waits until the relay has recorded so many events in all. It gives up where
+// nothing moves any more, and says why.
 func (w *world) until(ctx context.Context, want int) error {
 	ticker := time.NewTicker(lookPeriod)
 	defer ticker.Stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := time.AfterFunc(stalled, func() { cancel(errors.New("nothing moves any more")) })
+	defer stall.Stop()
+	last := -1
 	for {
 		n, err := w.published()
 		if err != nil || n >= want {
 			return err
 		}
+		if n != last {
+			stall.Reset(stalled)
+			last = n
+		}
 		select {
 		case <-ctx.Done():
 			_, reason, _ := w.relay.Health()
-			return fmt.Errorf("%d of %d events published: %w (relay: %s)", n, want, ctx.Err(), reason)
+			return fmt.Errorf("%d of %d events published: %w (relay: %s)", n, want, context.Cause(ctx), reason)
 		case <-ticker.C:
 		}
 	}

@@ -24,14 +24,12 @@ func backlogs(t *trial) (v verdict) {
 func backlog(t *trial, size int) verdict {
 	w := newWorld(t, options{sim: codatsim.Config{Companies: codatsim.MakeCompanies(7, 4), History: size / 4, Rate: 6}})
 	var v verdict
-	d := w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000", "PUSHWATCH_LOG_LEVEL=info")
+	d := w.daemon("PUSHWATCH_POLL_PAGE_SIZE=5000", "PUSHWATCH_LOG_LEVEL=info")
 	w.within(20*time.Second, func() bool { return w.log.count("msg=running") > 0 })
 	w.nats.Set(faultproxy.Refusing)
 	waiting := func() int64 { return w.number(`select count(*) from pushwatch.outbox`) }
-	piled := w.within(10*time.Minute, func() bool {
-		w.wait(2 * time.Second)
-		return w.number(`select count(*) from pushwatch.company where baselined`) == 4
-	})
+	piled := w.reaches(size, `select count(*) from pushwatch.outbox`) &&
+		w.within(time.Minute, func() bool { return w.number(`select count(*) from pushwatch.company where baselined`) == 4 })
 	v.demand(piled, "the histories are not read: %s", w.log.end())
 	backlog, before := waiting(), peakMemory(t, d)
 	w.nats.Set(faultproxy.Open)

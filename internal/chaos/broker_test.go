@@ -24,18 +24,26 @@ func crowd(n int) codatsim.Config {
 	return codatsim.Config{Companies: codatsim.MakeCompanies(7, 4), History: n / 4, Rate: 6}
 }
 
-// lostAcknowledgements loses the first acknowledgement of every event. The stream
-// has long forgotten the message's id when the relay stops waiting for it.
-func lostAcknowledgements(t *trial) verdict {
-	w := newWorld(t, options{sim: crowd(t.n)})
+// lostAcknowledgements loses the first acknowledgement of every event, and then, with a
+// stream that takes atomic batches, that of every batch too.
+func lostAcknowledgements(t *trial) (v verdict) {
+	v.add(loseAcknowledgements(t, true))
+	v.add(loseAcknowledgements(t, false))
+	return v
+}
+
+// loseAcknowledgements does so for half of the events. The stream has long forgotten the
+// message's id when the relay stops waiting for it.
+func loseAcknowledgements(t *trial, singly bool) (v verdict) {
+	n := t.n / 2
+	w := newWorld(t, options{sim: crowd(n), singly: singly})
 	heard := w.nats.LoseFirst()
-	var v verdict
 	d := w.daemon("PUSHWATCH_POLL_PAGE_SIZE=1000")
-	w.published(t.n)
+	w.published(n)
 	w.nats.Judge(nil)
 	// On a busy machine NATS answers some only when nobody waits any more.
 	v.figure("%d acknowledgements lost on their way, %d heard of a later attempt", w.nats.Struck(), heard())
-	v.demand(w.nats.Struck() > 0 && int(heard()) <= t.n/10, "%d acknowledgements were lost, and %d heard", w.nats.Struck(), heard())
+	v.demand(w.nats.Struck() > 0 && int(heard()) <= n/10, "%d acknowledgements were lost, and %d heard", w.nats.Struck(), heard())
 	v = w.settle(v)
 	w.stop(d)
 	return v
@@ -45,15 +53,22 @@ func lostAcknowledgements(t *trial) verdict {
 // longer gets on.
 func (w *world) published(n int) {
 	w.Helper()
+	w.reaches(n, `select count(*) from reporting.push_transitions where published_at is not null`)
+}
+
+// reaches waits until a query counts n, and tells whether it does: as long as the number
+// grows it may take its time.
+func (w *world) reaches(n int, query string) bool {
+	w.Helper()
 	var most int64
 	at := time.Now()
 	for {
-		have := w.number(`select count(*) from reporting.push_transitions where published_at is not null`)
+		have := w.number(query)
 		if have > most {
 			most, at = have, time.Now()
 		}
 		if have >= int64(n) || time.Since(at) > w.patience {
-			return
+			return have >= int64(n)
 		}
 		w.struck(int(have))
 		w.wait(500 * time.Millisecond)

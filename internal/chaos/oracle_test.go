@@ -151,7 +151,7 @@ func after(life []codatsim.Step, status string) ([]codatsim.Step, bool) {
 
 func (w *world) messages(fn func(publisher.StoredMessage)) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Minute) // C11 has a million
 	defer cancel()
 	nc, err := publisher.Dial(ctx, publisher.DialConfig{URL: w.natsURL})
 	require.NoError(w, err)

@@ -14,10 +14,11 @@ import (
 // last, and lets them go on: what they write then must be refused.
 func pausedReplicas(t *trial) verdict {
 	const replicas, atOnce, term = 6, 4, 15 * time.Second
+	const late, pages = 300 * time.Millisecond, 2 // of a look at what there is after a few times
 	w := newWorld(t, options{})
 	slow := spoiler(func(_ http.ResponseWriter, r *http.Request) bool {
 		select { // so that most replicas wait for an answer when they are stopped
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(late):
 		case <-r.Context().Done():
 		}
 		return false
@@ -37,7 +38,7 @@ func pausedReplicas(t *trial) verdict {
 			require.NoError(t, all[j].Process.Signal(syscall.SIGSTOP))
 		}
 		since := time.Now()
-		w.recoversEverywhere(&v, since)
+		w.recoversEverywhere(&v, since, pages*late)
 		t.wait(term + time.Second - time.Since(since))
 		for _, j := range stopped {
 			require.NoError(t, all[j].Process.Signal(syscall.SIGCONT))

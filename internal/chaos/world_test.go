@@ -96,6 +96,7 @@ type options struct {
 	databaseURL string // empty: a database of the shared server
 	embedded    bool   // the daemon brings its own servers
 	stream      jetstream.StreamConfig
+	singly      bool // the stream takes no atomic batches
 }
 
 // smallPages makes every walk one of several pages.
@@ -141,6 +142,7 @@ func newWorld(t *trial, o options) *world {
 	w.streamConfig = o.stream
 	w.streamConfig.Name, w.streamConfig.Subjects = stream, []string{"codat.push.>"}
 	w.streamConfig.Duplicates, w.streamConfig.Discard = 100*time.Millisecond, jetstream.DiscardNew
+	w.streamConfig.AllowAtomicPublish = !o.singly
 	w.makeStream()
 	w.listen()
 	return w

@@ -38,6 +38,7 @@ type NATS struct {
 	token  string
 	limit  int64
 	port   int
+	store  *os.File // its directory, held open so that none made later can pass for it
 }
 
 // StartNATS starts the server and returns when it takes connections. It listens
@@ -97,6 +98,11 @@ func (n *NATS) launch(port int, store string, voice *serverVoice) error {
 	if reason == "" && !s.ReadyForConnections(natsReady) {
 		reason = fmt.Sprintf("not ready within %s", natsReady)
 	}
+	if reason == "" {
+		if n.store, err = os.Open(s.JetStreamConfig().StoreDir); err != nil {
+			reason = err.Error()
+		}
+	}
 	if reason != "" {
 		s.Shutdown()
 		s.WaitForShutdown()
@@ -147,14 +153,27 @@ func (n *NATS) Healthy() error {
 	if !n.server.Running() || !n.server.JetStreamEnabled() {
 		return errors.New("NATS server: JetStream does not run")
 	}
-	// The server goes on writing into deleted files and calls that healthy.
-	if _, err := os.Stat(n.server.JetStreamConfig().StoreDir); err != nil {
+	// The server goes on writing into deleted files, beside new ones in a directory
+	// that it makes again, and calls that healthy.
+	if err := n.storeGone(); err != nil {
 		return fmt.Errorf("NATS server: its store is gone: %w", err)
 	}
 	if status := n.server.Healthz(nil); status.Status != "ok" {
 		return fmt.Errorf("NATS server: %s", status.Error)
 	}
 	return nil
+}
+
+func (n *NATS) storeGone() error {
+	began, err := n.store.Stat()
+	if err != nil {
+		return err
+	}
+	found, err := os.Stat(n.store.Name())
+	if err == nil && !os.SameFile(began, found) {
+		err = fmt.Errorf("%s was made again", n.store.Name())
+	}
+	return err
 }
 
 // Restart stops the server and returns one on the same port, with the same token
@@ -189,6 +208,7 @@ func (n *NATS) Restart() (*NATS, error) {
 func (n *NATS) Stop() {
 	n.server.Shutdown()
 	n.server.WaitForShutdown()
+	_ = n.store.Close() // nothing was written to it
 }
 
 func free(port int) bool {

@@ -125,6 +125,19 @@ func TestABrokenStoreIsReported(t *testing.T) {
 	require.ErrorContains(t, n.Healthy(), "LOST")
 }
 
+// TestAStoreThatIsGoneIsReported although the server makes its directory again
+// when it writes, before anybody has looked.
+func TestAStoreThatIsGoneIsReported(t *testing.T) {
+	dir := t.TempDir()
+	n := startNATS(t, NATSConfig{Dir: dir, Port: -1})
+	require.NoError(t, n.Healthy())
+	store := filepath.Join(dir, "nats", "jetstream")
+	require.NoError(t, os.RemoveAll(store))
+	require.ErrorContains(t, n.Healthy(), "its store is gone")
+	require.NoError(t, os.MkdirAll(filepath.Join(store, "$G"), 0o700))
+	require.ErrorContains(t, n.Healthy(), "its store is gone: "+store+" was made again")
+}
+
 func TestBrokenFilesOfTheStoreAreNamed(t *testing.T) {
 	for file, content := range map[string]string{"token": "not hex\n", "max-bytes": "17\n"} {
 		dir := t.TempDir()

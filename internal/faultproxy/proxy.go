@@ -204,12 +204,14 @@ type link struct {
 	gone           chan struct{}
 }
 
-// end breaks both sides without a farewell.
-func (l *link) end() {
+// end breaks both sides without a farewell: what is on its way is lost.
+func (l *link) end() { l.endWith(reset) }
+
+func (l *link) endWith(end func(net.Conn)) {
 	l.once.Do(func() {
 		close(l.gone)
-		reset(l.client)
-		reset(l.server)
+		end(l.client)
+		end(l.server)
 	})
 }
 
@@ -220,13 +222,16 @@ func reset(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// both runs the two directions of a link until one ends, and ends the other.
+// both runs the two directions of a link until one ends, and ends the other: where
+// one side has said all it had to say, the other hears all of it.
 func (l *link) both(toServer, toClient func() error) {
 	var directions sync.WaitGroup
 	for _, f := range []func() error{toServer, toClient} {
 		directions.Go(func() {
-			defer l.end()
-			_ = f() // whichever way a connection ends, both sides see it broken
+			if f() == nil {
+				l.endWith(func(conn net.Conn) { _ = conn.Close() })
+			}
+			l.end()
 		})
 	}
 	directions.Wait()

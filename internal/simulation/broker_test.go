@@ -168,7 +168,8 @@ func (b *broker) identify() publisher.Identity {
 		state.FirstSeq = b.messages[0].Sequence
 	}
 	return publisher.Identity{Epoch: streamName + "@" + b.created.Format(time.RFC3339Nano), Events: event.DefaultPrefix + ".>",
-		Config: jetstream.StreamConfig{Name: streamName, MaxAge: b.maxAge, MaxMsgs: int64(b.limit)}, State: state}
+		Config: jetstream.StreamConfig{Name: streamName, MaxAge: b.maxAge, MaxMsgs: int64(b.limit),
+			AllowAtomicPublish: true}, State: state}
 }
 
 // publish takes a message, or does not, and returns what the server answers.
@@ -186,6 +187,35 @@ func (b *broker) publish(msg *nats.Msg) *nats.Msg {
 			return answer
 		}
 	}
+	b.store(msg)
+	return acknowledge(b.last, "")
+}
+
+// publishAtomic takes all of the messages, which are of as many operations, or none,
+// and returns what the server answers the last one.
+func (b *broker) publishAtomic(messages []*nats.Msg) *nats.Msg {
+	if !b.there {
+		return &nats.Msg{Header: nats.Header{"Status": {"503"}}}
+	}
+	b.expire()
+	for i, msg := range messages {
+		if answer := b.unexpected(msg); answer != nil {
+			return answer
+		}
+		if b.duplicate(msg) != nil {
+			return refuse(400, 10201, "atomic publish batch contains duplicate message id")
+		}
+		if b.limit > 0 && len(b.messages)+i >= b.limit {
+			return tooMany()
+		}
+	}
+	for _, msg := range messages {
+		b.store(msg)
+	}
+	return acknowledge(b.last, fmt.Sprintf(`,"batch":"b","count":%d`, len(messages)))
+}
+
+func (b *broker) store(msg *nats.Msg) {
 	b.last++
 	stored := &publisher.StoredMessage{Sequence: b.last, Subject: msg.Subject, ID: msg.Header.Get(jetstream.MsgIDHeader),
 		Header: msg.Header, Data: msg.Data, Time: b.now()}
@@ -194,7 +224,6 @@ func (b *broker) publish(msg *nats.Msg) *nats.Msg {
 	if b.world != nil {
 		b.world.oracle.stored(stored)
 	}
-	return acknowledge(b.last, "")
 }
 
 func (b *broker) unexpected(msg *nats.Msg) *nats.Msg {
@@ -224,8 +253,10 @@ func (b *broker) full(*nats.Msg) *nats.Msg {
 	if b.limit == 0 || len(b.messages) < b.limit {
 		return nil
 	}
-	return refuse(503, 10077, "maximum messages exceeded")
+	return tooMany()
 }
+
+func tooMany() *nats.Msg { return refuse(503, 10077, "maximum messages exceeded") }
 
 // inFlight is what a clustered server answers a message that meets another one of
 // its id, or of its operation, that is not stored yet.

@@ -139,8 +139,8 @@ func (p *process) Record(ctx context.Context, r push.Record) (push.Recorded, err
 	switch {
 	case r.Walk != nil:
 		what = "page " + strconv.Itoa(r.Page.Number) + " of the " + string(r.Walk.Kind) + " walk of " + r.Company.ID
-	case r.Page.Source == push.FromGet && len(r.Page.Operations) > 0:
-		what = "get of " + r.Company.ID + "/" + r.Page.Operations[0].Key
+	case r.Page.Source == push.FromGet && len(r.Page.Rows) > 0:
+		what = "get of " + r.Company.ID + "/" + r.Page.Rows[0].Key
 	}
 	what += " begun " + w.since(r.Page.StartedAt)
 	var before known
@@ -353,8 +353,12 @@ func (s *stream) Reconnects() uint64 {
 }
 
 // Publish hands the messages over in a few steps, between which others may come.
-func (s *stream) Publish(messages []*nats.Msg, _ time.Duration) []publisher.Reply {
+func (s *stream) Publish(messages []*nats.Msg, atomic bool, _ time.Duration) []publisher.Reply {
 	w := s.world
+	deliver := w.deliver
+	if atomic {
+		deliver = w.deliverAtomic
+	}
 	ctx := as(s.forever, actor{s.name + " relay", ""})
 	what := "publishes " + several(messages[0].Header.Get(jetstream.MsgIDHeader), len(messages)) + " "
 	replies := make([]publisher.Reply, len(messages))
@@ -364,7 +368,7 @@ func (s *stream) Publish(messages []*nats.Msg, _ time.Duration) []publisher.Repl
 		heard := make([]publisher.Reply, len(messages))
 		err := w.arrive(&call{process: s.process, ctx: ctx, to: toBroker, actor: actorOf(ctx), what: what, sure: true,
 			effect: func() (how string) {
-				next, broken, how = w.deliver(s.process, messages, heard, at)
+				next, broken, how = deliver(s.process, messages, heard, at)
 				return how
 			}})
 		if err != nil { // what the broker has taken is not known
@@ -429,6 +433,43 @@ func (w *world) deliver(p *process, messages []*nats.Msg, heard []publisher.Repl
 		}
 	}
 	return len(messages), false, how
+}
+
+// deliverAtomic does the same with an atomic batch, which has one fate.
+func (w *world) deliverAtomic(p *process, messages []*nats.Msg, heard []publisher.Reply, _ int) (next int, broken bool, how string) {
+	f, next := w.weather, len(messages)
+	switch {
+	case w.chance(f.before):
+		how = w.say("The batch is lost on its way.")
+	case w.chance(f.late):
+		how = w.say("The batch is late.")
+		name := several(messages[0].Header.Get(jetstream.MsgIDHeader), len(messages))
+		w.after(w.delay(), func() {
+			answer := w.broker.publishAtomic(messages)
+			w.note(p.name+" relay", "the late batch arrives: "+name, w.say("%s", answer.Data))
+		})
+	case w.broker.clustered && w.chance(f.lost):
+		how = w.say("The batch meets a message in flight.")
+		for i := range heard {
+			heard[i].Msg = inFlight(w.dice.IntN(2))
+		}
+	case w.chance(f.lost):
+		answer := w.broker.publishAtomic(messages)
+		how = w.say("The batch: %s, and nobody hears.", answer.Data)
+		if w.chance(0.3) {
+			p.mu.Lock()
+			p.reconnects++
+			p.mu.Unlock()
+			return next, true, how + " The connection breaks."
+		}
+	default:
+		answer := w.broker.publishAtomic(messages)
+		how = w.say("The batch: %s.", answer.Data)
+		for i := range heard {
+			heard[i].Msg = answer
+		}
+	}
+	return next, false, how
 }
 
 // several names events by the first of them: no two batches have that in common.

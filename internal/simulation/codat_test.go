@@ -131,18 +131,18 @@ func (c *codat) list(b *books, page *push.Page) {
 		if status.Terminal() {
 			status = o.at(now.Add(-lag))
 		}
-		page.Operations = append(page.Operations, o.shown(status))
+		page.Rows = append(page.Rows, push.RowOf(o.shown(status)))
 	}
 	if from < to && w.chance(f.repeats) {
 		o := visible[from+w.dice.IntN(to-from)]
-		page.Operations = append(page.Operations, o.shown(o.at(now.Add(-w.between(0, 20*time.Second)))))
+		page.Rows = append(page.Rows, push.RowOf(o.shown(o.at(now.Add(-w.between(0, 20*time.Second))))))
 	}
 	if from < to && w.chance(f.unread) {
-		i := w.dice.IntN(len(page.Operations))
-		op := page.Operations[i]
-		page.Operations = slices.Delete(page.Operations, i, i+1)
-		hash := sha256.Sum256([]byte(op.Key + string(op.Status)))
-		page.Quarantined = append(page.Quarantined, push.Quarantined{CompanyID: b.id, Key: op.Key, Class: "unreadable", Hash: hash[:]})
+		i := w.dice.IntN(len(page.Rows))
+		row := page.Rows[i]
+		page.Rows = slices.Delete(page.Rows, i, i+1)
+		hash := sha256.Sum256([]byte(row.Key + string(row.Status)))
+		page.Quarantined = append(page.Quarantined, push.Quarantined{CompanyID: b.id, Key: row.Key, Class: "unreadable", Hash: hash[:]})
 	}
 }
 
@@ -182,8 +182,8 @@ func (w *world) tellPage(page push.Page) string {
 		return ""
 	}
 	var b strings.Builder
-	for _, op := range page.Operations {
-		b.WriteString(" " + op.Key + "=" + string(op.Status))
+	for _, row := range page.Rows {
+		b.WriteString(" " + row.Key + "=" + string(row.Status))
 	}
 	for _, q := range page.Quarantined {
 		b.WriteString(" " + q.Key + "=unreadable")

@@ -95,7 +95,7 @@ func (d *database) probe(r push.Record) known {
 		fresh = open.startedAt
 	}
 	result := known{all: true}
-	for _, op := range r.Page.Operations {
+	for _, op := range push.Whole(r.Page.Rows) {
 		o := c.ops[op.Key]
 		result.all = result.all && o != nil && (o.firstSeenAt.Before(fresh) || fault.Off(fault.UnfinishedWalk))
 		if o == nil || o.known.DisputedStatus != "" || !o.Status.Terminal() || r.Page.Source == push.FromGet ||
@@ -129,9 +129,9 @@ func (d *database) record(r push.Record, before known) (push.Recorded, error) {
 	for _, op := range before.differs {
 		d.keep(c, r, op, &recorded)
 	}
-	for _, op := range r.Page.Operations {
-		if o := c.ops[op.Key]; d.witness != nil && o.Status == op.Status {
-			d.witness.looked(d, id{c.ID, op.Key}, o.known, push.Time(r.Page.StartedAt))
+	for _, row := range r.Page.Rows {
+		if o := c.ops[row.Key]; d.witness != nil && o.Status == row.Status {
+			d.witness.looked(d, id{c.ID, row.Key}, o.known, push.Time(r.Page.StartedAt))
 		}
 	}
 	c.progress(r, recorded.Finished)
@@ -255,7 +255,7 @@ func (c *company) progress(r push.Record, finished bool) {
 		c.firstPageOldest = page.Oldest()
 	}
 	if c.firstLookServerAt.IsZero() && !c.FirstLookAt.IsZero() {
-		c.firstLookServerAt = c.FirstLookAt.Add(page.ServerAhead)
+		c.firstLookServerAt, c.Answered = c.FirstLookAt.Add(page.ServerAhead), true
 	}
 	c.AbsentUntil = time.Time{}
 	if r.Walk == nil {

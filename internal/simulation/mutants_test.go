@@ -19,7 +19,7 @@ import (
 var mutants = map[string]string{
 	fault.ExpectedSequence: `is in the stream twice|stands behind version`,
 	fault.ReadBack:         `after the last fault: .* (is pending|is not in the stream|the stream says)`,
-	fault.TailAudit:        `after the last fault: .* is not in the stream`,
+	fault.TailAudit:        `after the last fault: .* (is not in the stream|the stream says)`,
 	fault.Adoption:         `was set aside as foreign_instance|is recorded as message \d+, which says`,
 	fault.FullIsWaiting:    `was set aside as full`,
 	fault.Pause:            `a request is admitted, though Codat has told to wait`,

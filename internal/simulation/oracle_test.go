@@ -72,7 +72,7 @@ func nameOf(e event.Event) id { return id{e.CompanyID, e.PushOperationKey} }
 
 // showed hears what Codat tells somebody.
 func (o *oracle) showed(page push.Page) {
-	for _, op := range page.Operations {
+	for _, op := range push.Whole(page.Rows) {
 		name := id{op.CompanyID, op.Key}
 		o.shown[name] = append(o.shown[name], sight{op.Status, push.Time(page.StartedAt), page.Source})
 	}

@@ -32,9 +32,9 @@ func pages(t *rapid.T, least int) []push.Page {
 		began := noon.Add(time.Duration(start) * time.Second)
 		page := push.Page{Look: push.Look{Source: push.FromList, StartedAt: began, FinishedAt: began.Add(time.Second / 2)}, Number: 1, Size: 5}
 		for _, key := range rapid.SliceOfNDistinct(rapid.IntRange(1, 2), 1, 2, rapid.ID[int]).Draw(t, "keys") {
-			page.Operations = append(page.Operations, operationOf(key, anyStatus(t)))
+			page.Rows = append(page.Rows, push.RowOf(operationOf(key, anyStatus(t))))
 		}
-		if len(page.Operations) == 1 && rapid.Bool().Draw(t, "get") {
+		if len(page.Rows) == 1 && rapid.Bool().Draw(t, "get") {
 			page.Source, page.Number, page.Size = push.FromGet, 0, 0
 		}
 		all[i] = page
@@ -55,7 +55,7 @@ func drawNow(t *rapid.T) now {
 	for key := 1; key <= 2; key++ {
 		op := operationOf(key, anyStatus(t))
 		n[op.Key] = push.Page{Look: push.Look{Source: push.FromGet, StartedAt: noon.Add(time.Hour), FinishedAt: noon.Add(time.Hour)},
-			Operations: []push.Operation{op}}
+			Rows: push.RowsOf(op)}
 	}
 	return n
 }
@@ -87,10 +87,11 @@ func repeated(t *rapid.T, once []push.Page) []push.Page {
 }
 
 func of(c push.Company, page push.Page) push.Record {
-	page.Operations = slices.Clone(page.Operations)
-	for i := range page.Operations {
-		page.Operations[i].CompanyID = c.ID
+	operations := push.Whole(page.Rows)
+	for i := range operations {
+		operations[i].CompanyID = c.ID
 	}
+	page.Rows = push.RowsOf(operations...)
 	return push.Record{Company: c, Page: page}
 }
 

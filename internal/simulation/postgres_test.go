@@ -22,14 +22,14 @@ import (
 // asked by two processes.
 type twins struct {
 	*rapid.T
-	conn    *pgx.Conn
-	model   *database
-	each    [2]*twin
-	clock   time.Time // of looks
-	walks   map[push.WalkKind]push.Walk
-	next    uint64               // sequence of the stream
-	created map[string]time.Time // of what waits, by the real one's clock
-	aged    bool                 // a history was adopted whose beginning had left the stream
+	conn  *pgx.Conn
+	model *database
+	each  [2]*twin
+	clock time.Time // of looks
+	walks map[push.WalkKind]push.Walk
+	next  uint64                   // sequence of the stream
+	kept  map[string]event.Pending // what waits, with place and time as the real one tells them
+	aged  bool                     // a history was adopted whose beginning had left the stream
 }
 
 // twin is one process, once with each.
@@ -90,7 +90,7 @@ pushwatch.walk, pushwatch.quarantine, pushwatch.outbox, pushwatch.publication, p
 update pushwatch.quota_gate set next_slot = 'epoch', blocked_until = null, blocked_by = null`)
 	require.NoError(rt, err)
 	publish := rapid.IntRange(0, 1).Draw(rt, "publish baseline")
-	w := &twins{T: rt, conn: conn, walks: map[push.WalkKind]push.Walk{}, created: map[string]time.Time{}, clock: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC),
+	w := &twins{T: rt, conn: conn, walks: map[push.WalkKind]push.Walk{}, kept: map[string]event.Pending{}, clock: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC),
 		model: newDatabase(time.Now, stores[0][0].Instance(), publish == 1, 64, twinCompany)}
 	for i := range w.each {
 		s := stores[publish][i]
@@ -177,10 +177,12 @@ func (w *twins) look(rt *rapid.T) {
 		Number: rapid.IntRange(1, 3).Draw(rt, "page"), Size: 5, Ordered: rapid.IntRange(0, 4).Draw(rt, "ordered") > 0,
 		Last: rapid.Bool().Draw(rt, "last"), ServerAhead: time.Duration(rapid.IntRange(-1, 1).Draw(rt, "ahead")) * time.Second}
 	for _, key := range rapid.SliceOfDistinct(rapid.IntRange(1, 5), rapid.ID[int]).Draw(rt, "keys") {
-		page.Operations = append(page.Operations, w.operation(rt, key))
+		row := push.RowOf(w.operation(rt, key))
+		row.Digest[0] ^= byte(rapid.IntRange(0, 1).Draw(rt, "spelling")) // the same in other bytes
+		page.Rows = append(page.Rows, row)
 	}
 	r := push.Record{Company: w.company(rt), Page: page}
-	if len(page.Operations) == 1 && rapid.Bool().Draw(rt, "get") {
+	if len(page.Rows) == 1 && rapid.Bool().Draw(rt, "get") {
 		r.Page.Source, r.Page.Number, r.Page.Size, r.Page.Ordered, r.Page.Last = push.FromGet, 0, 0, false, false
 	} else {
 		if rapid.IntRange(0, 4).Draw(rt, "unreadable") == 0 {
@@ -273,7 +275,7 @@ func (w *twins) behind(one *twin, there, here int64, most int) ([]event.Pending,
 	var a, b []event.Pending
 	for _, p := range theirs {
 		a = append(a, timeless(p))
-		w.created[p.ID] = p.CreatedAt
+		w.kept[p.ID] = p
 	}
 	for _, p := range ours {
 		b = append(b, timeless(p))
@@ -307,7 +309,8 @@ func (w *twins) publish(rt *rapid.T) {
 	one := w.one(rt)
 	ours := w.model.markSent(one.owned(), sent)
 	for _, s := range sent {
-		s.Pending.CreatedAt = w.created[s.Pending.ID]
+		kept := w.kept[s.Pending.ID]
+		s.Pending.CreatedAt, s.Pending.Place = kept.CreatedAt, kept.Place
 	}
 	theirs, err := one.outbox.Sent(w.Context(), sent)
 	require.NoError(w, err)

@@ -116,7 +116,7 @@ func (p *process) wire() {
 	}
 	o := &outbox{p}
 	p.relay, err = publisher.New(publisher.Config{Stream: &stream{p}, Outbox: o, Archive: o, Heirs: o, Instance: p.data.instance,
-		Audit: w.weather.audit, Now: p.now, AckTimeout: ackPatience, Batch: w.weather.batch, Flights: w.weather.flights})
+		Audit: w.weather.audit, Now: p.now, AckTimeout: ackPatience, Batch: w.weather.batch, Flights: w.weather.flights, Atomic: w.weather.atomic})
 	if err != nil {
 		panic(err)
 	}

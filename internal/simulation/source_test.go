@@ -38,7 +38,13 @@ func (s *source) Walk(ctx context.Context, w push.ListWalk) iter.Seq2[push.Page,
 
 func (s *source) Get(ctx context.Context, companyID, key string, purpose push.Purpose) (push.Page, error) {
 	ask := push.Ask{Request: push.GetOperation, CompanyID: companyID, Purpose: purpose}
-	return s.request(ctx, ask, "gets "+companyID+"/"+key+" for "+string(purpose), func(page *push.Page) int {
+	what := "gets " + companyID + "/" + key + " for " + string(purpose)
+	// Gets of one company start at once and stand in a line for its places: who
+	// comes first is for the dice to say, not for the machine.
+	if err := s.rest(as(ctx, actor{actorOf(ctx).who, what + " "}), "sets out"); err != nil {
+		return push.Page{}, err
+	}
+	return s.request(ctx, ask, what, func(page *push.Page) int {
 		w := s.world
 		page.Source = push.FromGet
 		switch o := w.codat.find(companyID, key); {
@@ -47,7 +53,7 @@ func (s *source) Get(ctx context.Context, companyID, key string, purpose push.Pu
 		case o == nil:
 			return 404
 		default:
-			page.Operations = []push.Operation{o.shown(o.at(w.now()))}
+			page.Rows = push.RowsOf(o.shown(o.at(w.now())))
 			return 200
 		}
 	})

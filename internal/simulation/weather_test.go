@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pushwatch/pushwatch/poller"
+	"github.com/pushwatch/pushwatch/publisher"
 )
 
 // weather is what can go wrong in a run, and how often. Each seed draws its own:
@@ -30,6 +31,7 @@ type weather struct {
 	discover, track, sweep poller.Schedule
 	audit                  time.Duration
 	batch, flights         int // of the relay; 0: as it likes
+	atomic                 publisher.Atomic
 }
 
 func (w *world) forecast() weather {
@@ -46,6 +48,9 @@ func (w *world) forecast() weather {
 		refuses: rate(0.3), lags: rate(0.3), repeats: rate(0.2), unordered: rate(0.2), unread: rate(0.2),
 		sweeps: w.chance(0.5), discover: schedule("@every 20s"), track: schedule("@every 10s"), sweep: schedule("@every 90s"),
 		audit: w.between(30*time.Second, 5*time.Minute),
+	}
+	if w.chance(0.5) {
+		f.atomic = publisher.AtomicAlways
 	}
 	if w.chance(0.5) {
 		f.unequal = 2 * time.Second

@@ -52,6 +52,7 @@ type pooler struct {
 // session is a connection to the server.
 type session struct {
 	conn       net.Conn
+	reader     io.Reader // of conn
 	parameters map[string]string
 }
 
@@ -91,6 +92,14 @@ func (p *pooler) open() (*session, error) {
 	}
 	config.RuntimeParams["timezone"] = "America/St_Johns"
 	config.RuntimeParams["application_name"] = "pooled"
+	// Where a write takes long, as on a busy machine, pgconn reads ahead in the
+	// background, and goes on with that when it has the connection no more: who read
+	// conn itself would miss an answer, and wait for ever.
+	var reader io.Reader
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		reader = r
+		return pgproto3.NewFrontend(r, w)
+	}
 	conn, err := pgconn.ConnectConfig(context.Background(), config)
 	if err != nil {
 		return nil, err
@@ -99,7 +108,7 @@ func (p *pooler) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{raw.Conn, raw.ParameterStatuses}, nil
+	return &session{raw.Conn, reader, raw.ParameterStatuses}, nil
 }
 
 func (p *pooler) accept(listener net.Listener) {
@@ -223,7 +232,7 @@ func (s *session) transaction(client net.Conn, first message) error {
 // answer passes one answer on and reports whether no transaction is open after it.
 func (s *session) answer(client net.Conn) (outside bool, err error) {
 	for {
-		m, err := readMessage(s.conn)
+		m, err := readMessage(s.reader)
 		if err != nil {
 			return false, err
 		}
@@ -242,13 +251,13 @@ type message struct {
 	body []byte
 }
 
-func readMessage(conn net.Conn) (message, error) {
+func readMessage(from io.Reader) (message, error) {
 	var head [5]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
+	if _, err := io.ReadFull(from, head[:]); err != nil {
 		return message{}, err
 	}
 	body := make([]byte, binary.BigEndian.Uint32(head[1:])-4)
-	_, err := io.ReadFull(conn, body)
+	_, err := io.ReadFull(from, body)
 	return message{head[0], body}, err
 }
 
