@@ -93,6 +93,7 @@ type aside struct {
 // operation is a stored operation.
 type operation struct {
 	push.Operation
+	digest          [16]byte // of the bytes that told it
 	known           push.Known
 	versions        int64
 	baseline        bool

@@ -81,7 +81,7 @@ func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Ti
 // known is what a read without locks tells of a look.
 type known struct {
 	all     bool
-	differs []push.Operation // in key order
+	differs []push.Row // in key order
 }
 
 func (d *database) probe(r push.Record) known {
@@ -95,12 +95,13 @@ func (d *database) probe(r push.Record) known {
 		fresh = open.startedAt
 	}
 	result := known{all: true}
-	for _, op := range push.Whole(r.Page.Rows) {
-		o := c.ops[op.Key]
+	whole := r.Walk != nil && r.Walk.Kind != push.WalkDiscover // learns other bytes that tell the same
+	for _, row := range r.Page.Rows {
+		o := c.ops[row.Key]
 		result.all = result.all && o != nil && (o.firstSeenAt.Before(fresh) || fault.Off(fault.UnfinishedWalk))
 		if o == nil || o.known.DisputedStatus != "" || !o.Status.Terminal() || r.Page.Source == push.FromGet ||
-			!bytes.Equal(o.Fingerprint(), op.Fingerprint()) {
-			result.differs = append(result.differs, op)
+			o.digest != row.Digest && (whole || !bytes.Equal(o.Fingerprint(), row.Read().Fingerprint())) {
+			result.differs = append(result.differs, row)
 		}
 	}
 	for _, q := range r.Page.Quarantined {
@@ -109,7 +110,7 @@ func (d *database) probe(r push.Record) known {
 			return (a.hash == string(q.Hash) || a.key == q.Key) && a.firstSeen.Before(began)
 		}))
 	}
-	slices.SortFunc(result.differs, func(a, b push.Operation) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(result.differs, func(a, b push.Row) int { return strings.Compare(a.Key, b.Key) })
 	return result
 }
 
@@ -126,8 +127,8 @@ func (d *database) record(r push.Record, before known) (push.Recorded, error) {
 	}
 	recorded := push.Recorded{Known: before.all}
 	recorded.Finished = r.Walk != nil && (r.Finish == push.Done || r.Finish == push.IfKnown && before.all)
-	for _, op := range before.differs {
-		d.keep(c, r, op, &recorded)
+	for _, row := range before.differs {
+		d.keep(c, r, row, &recorded)
 	}
 	for _, row := range r.Page.Rows {
 		if o := c.ops[row.Key]; d.witness != nil && o.Status == row.Status {
@@ -139,8 +140,9 @@ func (d *database) record(r push.Record, before known) (push.Recorded, error) {
 }
 
 // keep decides by the rule, against the row as it is now, and writes what it says.
-func (d *database) keep(c *company, r push.Record, op push.Operation, recorded *push.Recorded) {
+func (d *database) keep(c *company, r push.Record, row push.Row, recorded *push.Recorded) {
 	looked := push.Time(r.Page.StartedAt)
+	op := row.Read()
 	o := c.ops[op.Key]
 	var was *push.Known
 	if o != nil {
@@ -173,7 +175,7 @@ func (d *database) keep(c *company, r push.Record, op push.Operation, recorded *
 		o.lastChangedAt = r.Page.FinishedAt
 		recorded.Changed++
 	}
-	o.Operation, o.known = op, push.Known{Status: op.Status, LookedAt: looked}
+	o.Operation, o.digest, o.known = op, row.Digest, push.Known{Status: op.Status, LookedAt: looked}
 	if r.Page.Source == push.FromGet {
 		o.gotAt = latest(o.gotAt, looked)
 	}
