@@ -79,6 +79,8 @@ select c.company_id, coalesce(c.name, ''), h.token, c.first_look_at, c.first_loo
 from unnest($1::text[], $2::bigint[]) with ordinality as h(company_id, token, place)
 join pushwatch.company c on c.company_id = h.company_id
 order by h.place`
+	ctx, cancel := f.store.bounded(ctx)
+	defer cancel()
 	rows, err := f.store.pool.Query(ctx, q, ids, tokens)
 	if err != nil {
 		return nil, fmt.Errorf("list companies: %w", err)

@@ -39,6 +39,8 @@ where o.company_id = any($1::text[]) and (not o.is_terminal or o.disputed_status
             greatest($3::interval, ($2::timestamptz - coalesce(o.requested_at, o.first_seen_at)) / 10)))
 order by coalesce(o.requested_at, o.first_seen_at) desc, o.company_id, o.push_operation_key
 limit $4::integer`
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	rows, err := s.pool.Query(ctx, q, ids, now, period, maxDue)
 	if err != nil {
 		return nil, fmt.Errorf("list due operations: %w", err)

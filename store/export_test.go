@@ -37,6 +37,9 @@ func InTheClear(url string) (string, error) {
 // Pause is how long Run would wait now, and its longest pause.
 func (l *Leases) Pause() (pause, longest time.Duration) { return l.pause(), lookPeriod }
 
+// SetPatience sets how long a statement or a transaction may take, for tests.
+func (s *Store) SetPatience(d time.Duration) { s.patience = d }
+
 // SetPage sets how many keys the replay finds at once, for tests.
 func (r *Replay) SetPage(n int) { r.page = n }
 

@@ -16,6 +16,8 @@ const daysAhead = 3
 // drops those that lie wholly before horizon, unless fewer than 10,000 newer
 // events would be left. It may run at any time and in several processes.
 func (s *Store) RollSent(ctx context.Context, horizon time.Duration) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	today := s.Now().Truncate(24 * time.Hour)
 	var errs []error
 	for ahead := range daysAhead {

@@ -150,6 +150,8 @@ order by place`
 	if r.Walk != nil {
 		began = r.Walk.StartedAt
 	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	found, err := s.pool.Query(ctx, q, r.Company.ID, keys, digests, began, r.Page.Source == push.FromGet)
 	if err != nil {
 		return known{}, err

@@ -44,6 +44,7 @@ type Store struct {
 	*Clock
 	config   Config
 	pool     *pgxpool.Pool
+	patience time.Duration // see bounded
 	instance string
 }
 
@@ -103,7 +104,7 @@ func connect(ctx context.Context, config Config) (*Store, error) {
 		pool.Close()
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	return &Store{config: config, pool: pool}, nil
+	return &Store{config: config, pool: pool, patience: defaultPatience}, nil
 }
 
 // CheckURL says what is wrong with a connection string, together with libpq's

@@ -11,10 +11,19 @@ import (
 )
 
 const (
-	txTimeout       = 30 * time.Second
+	defaultPatience = 30 * time.Second
 	rollbackTimeout = 5 * time.Second
 	txAttempts      = 4
 )
+
+// bounded returns a context under which a statement or a transaction ends within
+// the store's patience. A connection whose peer is gone without a word, or a pooler
+// that has lost a query, would otherwise hold its caller for as long as TCP tries,
+// and whatever the caller holds up meanwhile: a company, at work, is not looked at
+// by anybody else.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.patience)
+}
 
 // tx runs fn in a transaction and commits it; see attempts.
 func (s *Store) tx(ctx context.Context, fn func(context.Context, pgx.Tx) error) error {
@@ -30,7 +39,7 @@ func (s *Store) tx(ctx context.Context, fn func(context.Context, pgx.Tx) error) 
 // the error says neither. Every fact of this package may therefore be stated
 // again.
 func (s *Store) attempts(ctx context.Context, begin string, fn func(context.Context, pgx.Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, txTimeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		err := s.attempt(ctx, begin, fn)

@@ -45,7 +45,7 @@ func (w *world) settled(t *testing.T) (report audit.Report) {
 	require.Eventually(t, func() bool {
 		report = w.audit(t)
 		return report.Lost == 0
-	}, time.Minute, time.Second, "operations are still lost after a quiet minute")
+	}, time.Minute, time.Second, "operations are still lost after a quiet minute: %+v", &report)
 	return report
 }
 
@@ -78,6 +78,20 @@ func (b *lockedBuffer) String() string {
 	return b.text.String()
 }
 
+// tell shows what the programs of a failed test warned of, and the last they said.
+func (b *lockedBuffer) tell(t *testing.T) {
+	if !t.Failed() {
+		return
+	}
+	lines := strings.Split(b.String(), "\n")
+	const last = 60
+	for i, line := range lines {
+		if i >= len(lines)-last || !strings.Contains(line, "level=DEBUG") && !strings.Contains(line, "level=INFO") {
+			t.Log(line)
+		}
+	}
+}
+
 // newWorld makes a world; what sim leaves out is that of the kill test.
 func newWorld(t *testing.T, sim codatsim.Config) *world {
 	w := &world{binary: filepath.Join(t.TempDir(), "pushwatch"), databaseURL: server.URL(t), key: "canary-5f3a9c"}
@@ -88,6 +102,7 @@ func newWorld(t *testing.T, sim codatsim.Config) *world {
 	w.broker, err = embedded.StartNATS(embedded.NATSConfig{Dir: w.natsDir, Port: -1})
 	require.NoError(t, err)
 	t.Cleanup(func() { w.broker.Stop() })
+	t.Cleanup(func() { w.log.tell(t) })
 	w.natsURL = w.broker.URL()
 	w.makeStream(t)
 	sim.Seed, sim.Key = 7, w.key

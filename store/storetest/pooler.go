@@ -204,18 +204,28 @@ func (p *pooler) greet(client net.Conn) error {
 }
 
 // transaction passes messages to and fro until the server is outside a
-// transaction again.
+// transaction again. What a client sends up to where the server must answer is
+// passed on beside the answer: of a pipeline that is larger than the buffers between
+// them the server answers the beginning before it reads the end.
 func (s *session) transaction(client net.Conn, first message) error {
+	var asked []byte
 	for m := first; ; {
-		if err := m.write(s.conn); err != nil {
-			return err
-		}
+		asked = m.append(asked)
 		switch m.kind {
 		case 'Q', 'S': // a query or a Sync: the server answers up to ReadyForQuery
+			passed := make(chan error, 1)
+			go func(asked []byte) {
+				_, err := s.conn.Write(asked)
+				passed <- err
+			}(asked)
 			outside, err := s.answer(client)
-			if err != nil || outside {
+			if err != nil { // whoever loses the session closes it, and ends the write
 				return err
 			}
+			if err := <-passed; err != nil || outside {
+				return err
+			}
+			asked = nil
 		case 'H', 'd', 'c', 'f':
 			return fmt.Errorf("message %q: this pooler knows neither Flush nor COPY", m.kind)
 		}
@@ -236,7 +246,7 @@ func (s *session) answer(client net.Conn) (outside bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if err := m.write(client); err != nil {
+		if _, err := client.Write(m.append(nil)); err != nil {
 			return false, err
 		}
 		if m.kind == 'Z' {
@@ -261,8 +271,7 @@ func readMessage(from io.Reader) (message, error) {
 	return message{head[0], body}, err
 }
 
-func (m message) write(conn net.Conn) error {
-	head := binary.BigEndian.AppendUint32([]byte{m.kind}, uint32(len(m.body)+4))
-	_, err := conn.Write(append(head, m.body...))
-	return err
+func (m message) append(to []byte) []byte {
+	to = binary.BigEndian.AppendUint32(append(to, m.kind), uint32(len(m.body)+4))
+	return append(to, m.body...)
 }
