@@ -67,7 +67,7 @@ type walk struct {
 	covered   int // rows from the start of the list that the walk has read or was told to pass over
 	seen      map[[16]byte]struct{}
 	order     order
-	repeating int // pages in a row that held nothing new
+	repeating int // rows of the pages in a row that held nothing new
 	empty     int // pages in a row that held nothing
 }
 
@@ -155,13 +155,13 @@ func (w *walk) take(got listing) (push.Page, error) {
 	case fresh || got.items == 0 && !got.cut:
 		w.repeating, w.probed = 0, false
 	case !w.probing:
-		w.repeating++
+		w.repeating += max(1, len(page.Rows)+len(page.Quarantined))
 	}
 	w.probing = false
-	// Rows that arrive while a page is read can push all of it onto the next one:
-	// once is an accident. Twice in a row, the server gives the same for ever.
-	if w.repeating > 1 && !page.Last {
-		return push.Page{}, w.endless("two pages in a row hold nothing new")
+	// Rows that arrive while the walk reads or pauses push what it has read onto the
+	// next pages: all of it at most. Who gives more of it in a row gives it for ever.
+	if w.repeating > len(w.seen) && !page.Last {
+		return push.Page{}, w.endless("nothing new on pages in a row that hold %d records, more than the %d before them", w.repeating, len(w.seen))
 	}
 	return page, nil
 }

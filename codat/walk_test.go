@@ -181,6 +181,23 @@ func TestAWholePageOfNewRowsInOneGoIsNoEndlessList(t *testing.T) {
 	assert.Len(t, got.pages, 3)
 }
 
+// A walk may pause between two pages for as long as Codat says, while a company
+// pushes on: everything that was read stands on the next pages then.
+func TestAPauseInWhichManyRowsArriveIsNoEndlessList(t *testing.T) {
+	all := rows(60)
+	list := &codatList{rows: all[:30]}
+	list.before = func(request int, l *codatList) {
+		if request == 5 {
+			l.rows = all[:30+20]
+		}
+	}
+	client, _ := serve(t, list.ServeHTTP)
+	got := list.walk(t, client, push.ListWalk{PageSize: 5})
+	require.NoError(t, got.err)
+	assert.Equal(t, keysOf(all[:30]), got.distinct())
+	assert.Len(t, got.pages, 10)
+}
+
 func TestARefusedOrderIsNotAskedAgainForAnHour(t *testing.T) {
 	now := noon
 	list := &codatList{rows: rows(5), refuses: true}
@@ -431,7 +448,7 @@ func TestAServerThatRepeatsItselfEndsTheWalkAsMalformed(t *testing.T) {
 	client, _ := serve(t, list.ServeHTTP)
 	got := list.walk(t, client, push.ListWalk{PageSize: 3})
 	assert.Equal(t, push.KindMalformed, kindOfError(t, got.err))
-	assert.ErrorContains(t, got.err, "nothing new")
+	assert.ErrorContains(t, got.err, "nothing new on pages in a row that hold 6 records, more than the 3 before them")
 	assert.Len(t, got.pages, 2, "one page of known records is an accident")
 	assert.Len(t, list.queries, 3)
 }

@@ -73,6 +73,12 @@ func (r rules) admit(now time.Time, q *push.Quota, ask push.Ask) verdict {
 	if walks && q.UsedWalks >= int(walkShare*float64(r.share(*q))) {
 		return verdict{until: reset, kind: push.KindQuota, reason: "baselines and sweeps have spent their fifth of the day's share"}
 	}
+	// A clock that was set back, or another server's after a failover, would leave the
+	// schedule far ahead, and nothing to be sent before that; no grant leaves it further
+	// ahead than a burst.
+	if furthest := now.Add(burst * slot); q.NextSlot.After(furthest) {
+		q.NextSlot = furthest
+	}
 	// The minute's bucket as a virtual schedule (GCRA): NextSlot is when a request
 	// would be on time without any burst, and it may come burst-1 slots early.
 	if early := q.NextSlot.Add(-(burst - 1) * slot).Sub(now); early > 0 {

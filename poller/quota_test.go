@@ -69,6 +69,18 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsSetBackStopsNothing(t *testing.T) {
+	r := rules{companies: 10}
+	q := today(push.Quota{})
+	for r.admit(midday, &q, push.Ask{}).granted { // to the end of the burst
+	}
+	back := midday.Add(-time.Hour)
+	said := r.admit(back, &q, push.Ask{})
+	assert.False(t, said.granted, "as little as if the burst had been then")
+	assert.Equal(t, slot, said.wait)
+	assert.True(t, r.admit(back.Add(slot), &q, push.Ask{}).granted)
+}
+
 func TestARefusedKeyIsTriedOnceInFiveMinutes(t *testing.T) {
 	r := rules{companies: 1}
 	q := today(push.Quota{})
