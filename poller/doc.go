@@ -11,6 +11,8 @@
 //     interrupted, or that left a contradiction open, proves nothing.
 //   - No request is sent that is not counted in the shared quota first ([Ledger]),
 //     and none while a pause is on that any replica has seen.
+//   - Requests of a process are admitted in the order in which they came; those that
+//     wait keep none that was answered from being booked.
 //   - What was due while nobody was there runs once when a company is taken up,
 //     however many ticks were missed.
 //   - An operation that no get can show keeps no other from being asked, and is

@@ -26,7 +26,7 @@ type Book interface {
 type Ledger struct {
 	Ignored *prometheus.CounterVec // to be registered by the program
 
-	book   Book
+	line   *line
 	share  func() (reserve float64, companies int)
 	log    *slog.Logger
 	jitter time.Duration
@@ -53,7 +53,7 @@ func NewLedger(book Book, share func() (reserve float64, companies int), log *sl
 	ignored := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "pushwatch_codat_headers_ignored_total", Help: "Headers of Codat's answers that speak of limits or times and could not be read.",
 	}, []string{"header"})
-	return &Ledger{Ignored: ignored, book: book, share: share, log: log,
+	return &Ledger{Ignored: ignored, line: newLine(book), share: share, log: log,
 		jitter: rand.N(time.Minute), places: map[string]chan struct{}{}}
 }
 
@@ -86,32 +86,23 @@ func (l *Ledger) Admit(ctx context.Context, ask push.Ask) (push.Grant, error) {
 
 func (l *Ledger) charge(ctx context.Context, ask push.Ask) (push.Grant, error) {
 	rules := l.rules()
-	for {
-		var said verdict
-		var now, day time.Time
-		err := l.book.UpdateQuota(ctx, time.Time{}, func(at time.Time, q *push.Quota) {
-			said, now, day = rules.admit(at, q, ask), at, q.Day
-		})
-		switch {
-		case err != nil:
-			return push.Grant{}, err
-		case said.granted:
-			l.note(verdict{}, now)
-			return push.Grant{Ask: ask, Day: day, At: now}, nil
-		case said.wait == 0:
-			if said.kind != push.KindQuota || ask.Purpose != push.ForSweep && ask.Purpose != push.ForBaseline {
-				l.note(said, now)
-			}
-			return push.Grant{}, &push.AskError{Ask: ask, Kind: push.KindQuota, Message: said.reason, Until: said.until}
-		}
-		timer := time.NewTimer(said.wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return push.Grant{}, ctx.Err()
-		}
+	var said verdict
+	var now, day time.Time
+	err := l.line.do(ctx, time.Time{}, func(at time.Time, q *push.Quota) time.Duration {
+		said, now, day = rules.admit(at, q, ask), at, q.Day
+		return said.wait
+	})
+	switch {
+	case err != nil:
+		return push.Grant{}, err
+	case said.granted:
+		l.note(verdict{}, now)
+		return push.Grant{Ask: ask, Day: day, At: now}, nil
 	}
+	if said.kind != push.KindQuota || ask.Purpose != push.ForSweep && ask.Purpose != push.ForBaseline {
+		l.note(said, now)
+	}
+	return push.Grant{}, &push.AskError{Ask: ask, Kind: push.KindQuota, Message: said.reason, Until: said.until}
 }
 
 // Settle learns from the answer of a granted request and gives its place back.
@@ -131,13 +122,14 @@ func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) er
 	walks := grant.Ask.Purpose == push.ForBaseline || grant.Ask.Purpose == push.ForSweep
 	rules, backoff := l.rules(), l.backoff(grant.At, a)
 	var paused time.Time
-	err := l.book.UpdateQuota(ctx, day, func(now time.Time, q *push.Quota) {
+	err := l.line.do(ctx, day, func(now time.Time, q *push.Quota) time.Duration {
 		paused = now
 		rules.settle(now, q, grant.Ask, a, backoff)
 		if moved {
 			charge(q, 1, walks)
 			rules.await(now, q, a.Date)
 		}
+		return 0
 	})
 	if backoff > 0 {
 		l.paused(paused)
@@ -146,7 +138,10 @@ func (l *Ledger) Settle(ctx context.Context, grant push.Grant, a push.Answer) er
 		return err
 	}
 	// If we crash here, one request is counted on both days.
-	return l.book.UpdateQuota(ctx, grant.Day, func(_ time.Time, q *push.Quota) { charge(q, -1, walks) })
+	return l.line.do(ctx, grant.Day, func(_ time.Time, q *push.Quota) time.Duration {
+		charge(q, -1, walks)
+		return 0
+	})
 }
 
 func charge(q *push.Quota, n int, walks bool) {

@@ -163,7 +163,8 @@ func (p *process) Record(ctx context.Context, r push.Record) (push.Recorded, err
 }
 
 func (p *process) UpdateQuota(ctx context.Context, day time.Time, rule func(time.Time, *push.Quota)) error {
-	return p.within(ctx, "counts", func() string {
+	ctx = as(ctx, actor{p.name + " ledger", ""})            // for several requests, whichever came first
+	return p.ask(ctx, toDatabase, "counts", func() string { // the line has bounded it
 		was, is := p.data.updateQuota(day, rule)
 		p.world.oracle.counted(p.data, was, is)
 		return p.world.say("%d used", is.Used)

@@ -39,11 +39,6 @@ func (s *source) Walk(ctx context.Context, w push.ListWalk) iter.Seq2[push.Page,
 func (s *source) Get(ctx context.Context, companyID, key string, purpose push.Purpose) (push.Page, error) {
 	ask := push.Ask{Request: push.GetOperation, CompanyID: companyID, Purpose: purpose}
 	what := "gets " + companyID + "/" + key + " for " + string(purpose)
-	// Gets of one company start at once and stand in a line for its places: who
-	// comes first is for the dice to say, not for the machine.
-	if err := s.rest(as(ctx, actor{actorOf(ctx).who, what + " "}), "sets out"); err != nil {
-		return push.Page{}, err
-	}
 	return s.request(ctx, ask, what, func(page *push.Page) int {
 		w := s.world
 		page.Source = push.FromGet
@@ -65,6 +60,11 @@ var kinds = map[int]push.Kind{429: push.KindThrottled, 503: push.KindUnavailable
 func (s *source) request(ctx context.Context, ask push.Ask, what string, answer func(*push.Page) int) (push.Page, error) {
 	w := s.world
 	ctx = as(ctx, actor{actorOf(ctx).who, what + " "})
+	// Requests that set out at once stand in a line for their company's places, and in
+	// one for the ledger: who comes first is for the dice to say, not for the machine.
+	if err := s.rest(ctx, "sets out"); err != nil {
+		return push.Page{}, err
+	}
 	grant, err := s.ledger.Admit(ctx, ask)
 	if err != nil {
 		return push.Page{}, err

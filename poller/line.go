@@ -1,0 +1,168 @@
+package poller
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pushwatch/pushwatch/push"
+)
+
+// bookTimeout bounds a transaction of the line, behind which every request of the
+// process stands.
+const bookTimeout = 10 * time.Second
+
+// line is where those stand who want something of the book: one transaction at a
+// time does what all of them want, in the order in which they came.
+//
+// The book is one row for all replicas. Where each request locked it for itself,
+// again and again while the minute's bucket was empty, those that waited stood in the
+// way of those that had been answered, and on a slow database what Codat had said was
+// thrown away, because it could not be booked in time.
+//
+// Its goroutine ends when nobody stands in line.
+type line struct {
+	book Book
+
+	mu      sync.Mutex // protects all below, and the wishes
+	serving bool
+	waiting []*wish // in the order in which they came
+	asking  []*wish // those of the transaction that is under way
+	cancel  context.CancelFunc
+	news    chan struct{} // holds a token when a wish has come that was not looked at
+}
+
+// wish is what somebody wants of the book.
+type wish struct {
+	day   time.Time // that is meant, at 00:00 UTC; zero: today by the book's clock
+	rule  func(now time.Time, q *push.Quota) (again time.Duration)
+	ready time.Time     // it is not looked at before
+	ran   bool          // in the transaction that is under way
+	again time.Duration // what the rule returned
+	left  bool          // nobody waits for it any more
+	done  chan error    // how it ended
+}
+
+func newLine(book Book) *line { return &line{book: book, news: make(chan struct{}, 1)} }
+
+// do lets rule read and change the book's row of a day, as [Book] says, and once more
+// after the time that it returns, until that is 0. Its result is durable when do
+// returns nil. When ctx ends first, rule does not run any more; what it did in a
+// transaction that others wait for too may take effect.
+func (l *line) do(ctx context.Context, day time.Time, rule func(now time.Time, q *push.Quota) (again time.Duration)) error {
+	w := &wish{day: day, rule: rule, done: make(chan error, 1)}
+	l.join(w)
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return l.leave(w, ctx.Err())
+	}
+}
+
+func (l *line) join(w *wish) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = append(l.waiting, w)
+	if !l.serving {
+		l.serving = true
+		go l.serve()
+		return
+	}
+	select {
+	case l.news <- struct{}{}:
+	default:
+	}
+}
+
+// leave returns why, or how the wish has ended meanwhile. A transaction that nobody
+// waits for is given up.
+func (l *line) leave(w *wish, why error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case err := <-w.done:
+		return err
+	default:
+	}
+	w.left = true
+	l.waiting = slices.DeleteFunc(l.waiting, func(o *wish) bool { return o == w })
+	if !slices.ContainsFunc(l.asking, func(o *wish) bool { return !o.left }) && l.cancel != nil {
+		l.cancel()
+	}
+	return why
+}
+
+// serve does what is wished until nobody stands in line.
+func (l *line) serve() {
+	for {
+		wishes, pause := l.next()
+		switch {
+		case len(wishes) > 0:
+			l.ask(wishes)
+		case pause == 0:
+			return
+		default:
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-l.news:
+			}
+			timer.Stop()
+		}
+	}
+}
+
+// next returns the wishes that are to be looked at now; or how long none is; or
+// neither, and then nobody serves any more.
+func (l *line) next() (wishes []*wish, pause time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for _, w := range l.waiting {
+		if early := w.ready.Sub(now); early <= 0 {
+			wishes = append(wishes, w)
+		} else if pause == 0 || early < pause {
+			pause = early
+		}
+	}
+	l.serving = len(l.waiting) > 0
+	return wishes, pause
+}
+
+// ask does in one transaction what is wished of the day that the first of wishes
+// means; the others stay in line.
+//
+// If we crash in it, either all of it is durable or nothing is, and nobody was told.
+func (l *line) ask(wishes []*wish) {
+	ctx, cancel := context.WithTimeout(context.Background(), bookTimeout)
+	defer cancel()
+	l.mu.Lock()
+	l.asking, l.cancel = wishes, cancel
+	l.mu.Unlock()
+	err := l.book.UpdateQuota(ctx, wishes[0].day, func(now time.Time, q *push.Quota) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		today := q.Day.Equal(now.Truncate(24 * time.Hour))
+		for _, w := range wishes {
+			if w.ran = !w.left && (w.day.Equal(q.Day) || w.day.IsZero() && today); w.ran {
+				w.again = w.rule(now, q)
+			}
+		}
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asking, l.cancel = nil, nil
+	for _, w := range wishes {
+		switch {
+		case w.left, err == nil && !w.ran:
+			continue
+		case err == nil && w.again > 0:
+			w.ready = time.Now().Add(w.again)
+			continue
+		}
+		w.done <- err
+		l.waiting = slices.DeleteFunc(l.waiting, func(o *wish) bool { return o == w })
+	}
+}
