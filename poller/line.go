@@ -37,7 +37,6 @@ type line struct {
 type wish struct {
 	day   time.Time // that is meant, at 00:00 UTC; zero: today by the book's clock
 	rule  func(now time.Time, q *push.Quota) (again time.Duration)
-	ready time.Time     // it is not looked at before
 	ran   bool          // in the transaction that is under way
 	again time.Duration // what the rule returned
 	left  bool          // nobody waits for it any more
@@ -94,16 +93,11 @@ func (l *line) leave(w *wish, why error) error {
 	return why
 }
 
-// serve does what is wished until nobody stands in line.
+// serve does what is wished until nobody stands in line. While all of them wait for
+// time to pass, so does it, or until somebody comes.
 func (l *line) serve() {
-	for {
-		wishes, pause := l.next()
-		switch {
-		case len(wishes) > 0:
-			l.ask(wishes)
-		case pause == 0:
-			return
-		default:
+	for wishes := l.next(); len(wishes) > 0; wishes = l.next() {
+		if pause := l.ask(wishes); pause > 0 {
 			timer := time.NewTimer(pause)
 			select {
 			case <-timer.C:
@@ -114,28 +108,24 @@ func (l *line) serve() {
 	}
 }
 
-// next returns the wishes that are to be looked at now; or how long none is; or
-// neither, and then nobody serves any more.
-func (l *line) next() (wishes []*wish, pause time.Duration) {
+// next returns who stands in line. When that is nobody, nobody serves any more.
+func (l *line) next() []*wish {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	for _, w := range l.waiting {
-		if early := w.ready.Sub(now); early <= 0 {
-			wishes = append(wishes, w)
-		} else if pause == 0 || early < pause {
-			pause = early
-		}
+	select {
+	case <-l.news:
+	default:
 	}
 	l.serving = len(l.waiting) > 0
-	return wishes, pause
+	return slices.Clone(l.waiting)
 }
 
 // ask does in one transaction what is wished of the day that the first of wishes
-// means; the others stay in line.
+// means; the others stay in line. It returns how long none of wishes needs to be
+// looked at, 0 when one does or all have ended.
 //
 // If we crash in it, either all of it is durable or nothing is, and nobody was told.
-func (l *line) ask(wishes []*wish) {
+func (l *line) ask(wishes []*wish) (pause time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), bookTimeout)
 	defer cancel()
 	l.mu.Lock()
@@ -154,15 +144,21 @@ func (l *line) ask(wishes []*wish) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asking, l.cancel = nil, nil
-	for _, w := range wishes {
-		switch {
-		case w.left, err == nil && !w.ran:
-			continue
-		case err == nil && w.again > 0:
-			w.ready = time.Now().Add(w.again)
-			continue
+	l.waiting = slices.DeleteFunc(l.waiting, func(w *wish) bool {
+		looked := slices.Contains(wishes, w)
+		if ended := looked && (err != nil || w.ran && w.again == 0); ended {
+			w.done <- err
+			return true
 		}
-		w.done <- err
-		l.waiting = slices.DeleteFunc(l.waiting, func(o *wish) bool { return o == w })
+		return false
+	})
+	for i, w := range l.waiting {
+		if !w.ran || w.again == 0 { // of another day, or new
+			return 0
+		}
+		if i == 0 || w.again < pause {
+			pause = w.again
+		}
 	}
+	return pause
 }
