@@ -159,7 +159,8 @@ func (w *walk) take(got listing) (push.Page, error) {
 	}
 	w.probing = false
 	// Rows that arrive while the walk reads or pauses push what it has read onto the
-	// next pages: all of it at most. Who gives more of it in a row gives it for ever.
+	// next pages, all of it if they are many. Who gives more than that in a row gives it
+	// for ever, or adds rows faster than they can be read.
 	if w.repeating > len(w.seen) && !page.Last {
 		return push.Page{}, w.endless("nothing new on pages in a row that hold %d records, more than the %d before them", w.repeating, len(w.seen))
 	}

@@ -158,7 +158,7 @@ func (l *Ledger) backoff(asked time.Time, a push.Answer) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	says := a.Status != 429 || a.HasRetryAfter
-	before := l.storm.pausing || asked.Before(l.storm.since)
+	before := l.storm.pausing || !asked.After(l.storm.since) // one transaction may admit, and then begin the pause
 	switch {
 	case before && says:
 		return 0

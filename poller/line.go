@@ -2,6 +2,8 @@ package poller
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -10,8 +12,9 @@ import (
 )
 
 // bookTimeout bounds a transaction of the line, behind which every request of the
-// process stands.
-const bookTimeout = 10 * time.Second
+// process stands. It is less than an answer waits to be booked before it is thrown
+// away, so that who comes behind one that falls silent is in time for the next.
+const bookTimeout = 4 * time.Second
 
 // line is where those stand who want something of the book: one transaction at a
 // time does what all of them want, in the order in which they came.
@@ -27,19 +30,17 @@ type line struct {
 
 	mu      sync.Mutex // protects all below, and the wishes
 	serving bool
-	waiting []*wish // in the order in which they came
-	asking  []*wish // those of the transaction that is under way
-	cancel  context.CancelFunc
-	news    chan struct{} // holds a token when a wish has come that was not looked at
+	waiting []*wish            // in the order in which they came
+	cancel  context.CancelFunc // of the transaction that is under way, nil for none
+	news    chan struct{}      // holds a token when a wish has come
 }
 
 // wish is what somebody wants of the book.
 type wish struct {
 	day   time.Time // that is meant, at 00:00 UTC; zero: today by the book's clock
 	rule  func(now time.Time, q *push.Quota) (again time.Duration)
-	ran   bool          // in the transaction that is under way
+	ran   bool          // in the last transaction; else that was of another day, or there was none
 	again time.Duration // what the rule returned
-	left  bool          // nobody waits for it any more
 	done  chan error    // how it ended
 }
 
@@ -85,9 +86,8 @@ func (l *line) leave(w *wish, why error) error {
 		return err
 	default:
 	}
-	w.left = true
 	l.waiting = slices.DeleteFunc(l.waiting, func(o *wish) bool { return o == w })
-	if !slices.ContainsFunc(l.asking, func(o *wish) bool { return !o.left }) && l.cancel != nil {
+	if len(l.waiting) == 0 && l.cancel != nil {
 		l.cancel()
 	}
 	return why
@@ -96,8 +96,12 @@ func (l *line) leave(w *wish, why error) error {
 // serve does what is wished until nobody stands in line. While all of them wait for
 // time to pass, so does it, or until somebody comes.
 func (l *line) serve() {
-	for wishes := l.next(); len(wishes) > 0; wishes = l.next() {
-		if pause := l.ask(wishes); pause > 0 {
+	for {
+		pause, more := l.ask()
+		if !more {
+			return
+		}
+		if pause > 0 {
 			timer := time.NewTimer(pause)
 			select {
 			case <-timer.C:
@@ -108,57 +112,82 @@ func (l *line) serve() {
 	}
 }
 
-// next returns who stands in line. When that is nobody, nobody serves any more.
-func (l *line) next() []*wish {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.news:
-	default:
-	}
-	l.serving = len(l.waiting) > 0
-	return slices.Clone(l.waiting)
-}
-
-// ask does in one transaction what is wished of the day that the first of wishes
-// means; the others stay in line. It returns how long none of wishes needs to be
-// looked at, 0 when one does or all have ended.
+// ask does in one transaction what is wished of one day; the others stay in line. It
+// returns how long nobody in line needs to be looked at, and whether anybody stood
+// there: if not, nobody serves any more.
 //
 // If we crash in it, either all of it is durable or nothing is, and nobody was told.
-func (l *line) ask(wishes []*wish) (pause time.Duration) {
+func (l *line) ask() (pause time.Duration, more bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), bookTimeout)
 	defer cancel()
-	l.mu.Lock()
-	l.asking, l.cancel = wishes, cancel
-	l.mu.Unlock()
-	err := l.book.UpdateQuota(ctx, wishes[0].day, func(now time.Time, q *push.Quota) {
+	wishes, day := l.begin(cancel)
+	if len(wishes) == 0 {
+		return 0, false
+	}
+	over := false
+	err := l.update(ctx, day, func(now time.Time, q *push.Quota) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if !over { // an effect that comes late is of those who stood here at the start
+			wishes = slices.Clone(l.waiting)
+		}
 		today := q.Day.Equal(now.Truncate(24 * time.Hour))
 		for _, w := range wishes {
-			if w.ran = !w.left && (w.day.Equal(q.Day) || w.day.IsZero() && today); w.ran {
+			if w.ran = w.day.Equal(q.Day) || w.day.IsZero() && today; w.ran {
 				w.again = w.rule(now, q)
 			}
 		}
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asking, l.cancel = nil, nil
+	over, l.cancel = true, nil
 	l.waiting = slices.DeleteFunc(l.waiting, func(w *wish) bool {
-		looked := slices.Contains(wishes, w)
-		if ended := looked && (err != nil || w.ran && w.again == 0); ended {
-			w.done <- err
-			return true
+		switch {
+		case !slices.Contains(wishes, w), w.ran && w.again > 0, !w.ran && err == nil:
+			return false
 		}
-		return false
+		w.done <- err
+		return true
 	})
 	for i, w := range l.waiting {
-		if !w.ran || w.again == 0 { // of another day, or new
-			return 0
+		if !w.ran {
+			return 0, true
 		}
 		if i == 0 || w.again < pause {
 			pause = w.again
 		}
 	}
-	return pause
+	return pause, true
+}
+
+// begin returns who stands in line, and the day that is to be written: that of the
+// first who was not looked at in the last transaction, so that those who wait for time
+// to pass keep nobody who means another day.
+func (l *line) begin(cancel context.CancelFunc) (wishes []*wish, day time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.news:
+	default:
+	}
+	if l.serving = len(l.waiting) > 0; !l.serving {
+		return nil, time.Time{}
+	}
+	l.cancel = cancel
+	first := max(0, slices.IndexFunc(l.waiting, func(w *wish) bool { return !w.ran }))
+	day = l.waiting[first].day
+	for _, w := range l.waiting {
+		w.ran = false
+	}
+	return slices.Clone(l.waiting), day
+}
+
+// update writes the book; a panic is an error, and not the end of the process.
+func (l *line) update(ctx context.Context, day time.Time, rule func(now time.Time, q *push.Quota)) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the quota's book: panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return l.book.UpdateQuota(ctx, day, rule)
 }

@@ -169,6 +169,7 @@ func TestA429ThatDoesNotSayPausesLongerEachTimeUpToTheReset(t *testing.T) {
 	}
 	ledger.paused(later())
 	assert.Equal(t, pause, ledger.backoff(before, refused), "what was under way meanwhile is the same storm")
+	assert.Equal(t, pause, ledger.backoff(ledger.storm.since, refused), "and what the same transaction admitted")
 	assert.Zero(t, ledger.backoff(before, push.Answer{Status: 200}), "and does not end it")
 	ledger.backoff(later(), refused)
 	assert.Equal(t, 2, ledger.storm.steps)

@@ -43,6 +43,8 @@ select id, nullif(name, '') from unnest($1::text[], $2::text[]) as c(id, name)
 order by id collate "C"
 on conflict (company_id) do update set name = excluded.name
 where company.name is distinct from excluded.name`
+	ctx, cancel := f.store.bounded(ctx)
+	defer cancel()
 	if _, err := f.store.pool.Exec(ctx, q, ids, names); err != nil {
 		return fmt.Errorf("store the configured companies: %w", err)
 	}

@@ -16,8 +16,6 @@ const daysAhead = 3
 // drops those that lie wholly before horizon, unless fewer than 10,000 newer
 // events would be left. It may run at any time and in several processes.
 func (s *Store) RollSent(ctx context.Context, horizon time.Duration) error {
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
 	today := s.Now().Truncate(24 * time.Hour)
 	var errs []error
 	for ahead := range daysAhead {
@@ -29,6 +27,8 @@ func (s *Store) RollSent(ctx context.Context, horizon time.Duration) error {
 func partitionOf(day time.Time) string { return "sent_" + day.Format("20060102") }
 
 func (s *Store) addSentDay(ctx context.Context, day time.Time) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	var there bool
 	name := partitionOf(day)
 	err := s.pool.QueryRow(ctx, `select pg_catalog.to_regclass('pushwatch.' || $1::text) is not null`, name).Scan(&there)
@@ -54,7 +54,9 @@ func (s *Store) dropSentDays(ctx context.Context, before time.Time) error {
 select c.relname from pg_catalog.pg_inherits i
 join pg_catalog.pg_class c on c.oid = i.inhrelid
 where i.inhparent = 'pushwatch.sent'::pg_catalog.regclass and c.relname <> 'sent_default'`
-	rows, err := s.pool.Query(ctx, q)
+	listing, cancel := s.bounded(ctx)
+	defer cancel()
+	rows, err := s.pool.Query(listing, q)
 	if err != nil {
 		return fmt.Errorf("list partitions of sent: %w", err)
 	}
@@ -67,9 +69,16 @@ where i.inhparent = 'pushwatch.sent'::pg_catalog.regclass and c.relname <> 'sent
 		if err != nil || day.AddDate(0, 0, 1).After(before) {
 			continue
 		}
-		if _, err := s.pool.Exec(ctx, `select pushwatch.drop_sent_day($1::date)`, day.Format(time.DateOnly)); err != nil {
+		if err := s.dropSentDay(ctx, day); err != nil {
 			return fmt.Errorf("drop partition %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+func (s *Store) dropSentDay(ctx context.Context, day time.Time) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, `select pushwatch.drop_sent_day($1::date)`, day.Format(time.DateOnly))
+	return err
 }

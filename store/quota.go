@@ -15,8 +15,8 @@ import (
 // database's clock, which rule also gets as now. Rule must be a pure function of
 // what it gets: it runs again when the transaction is tried again.
 //
-// If we crash after the commit and before the request is sent, a request too
-// many is counted; never one too few.
+// If we crash after the commit and before its requests are sent, those are counted
+// too many; never one too few.
 func (s *Store) UpdateQuota(ctx context.Context, day time.Time, rule func(now time.Time, q *push.Quota)) error {
 	err := s.attempts(ctx, beginGate, func(ctx context.Context, tx pgx.Tx) error {
 		// The gate is one row for all replicas: whoever holds it "for update" is

@@ -41,6 +41,7 @@ func TestAConnectionThatFallsSilentHoldsNobody(t *testing.T) {
 			_, err := r.Due(ctx, []push.Company{r.company}, r.now, time.Second)
 			return err
 		},
+		"the configuration":       func(ctx context.Context) error { return r.fleet.Configure(ctx, []push.Company{r.company}) },
 		"the companies":           func(ctx context.Context) error { _, err := r.fleet.Companies(ctx); return err },
 		"the days of sent events": func(ctx context.Context) error { return r.RollSent(ctx, 0) },
 	} {

@@ -65,6 +65,7 @@ func (s *source) request(ctx context.Context, ask push.Ask, what string, answer 
 	if err := s.rest(ctx, "sets out"); err != nil {
 		return push.Page{}, err
 	}
+	defer func() { _ = s.rest(ctx, "goes on") }() // several may have been booked at once
 	grant, err := s.ledger.Admit(ctx, ask)
 	if err != nil {
 		return push.Page{}, err

@@ -223,6 +223,7 @@ func (w *world) idle(until time.Time) {
 	if len(w.agenda.plans) > 0 && w.agenda.plans[0].at.Before(until) {
 		until = w.agenda.plans[0].at
 	}
+	w.mu.Lock() // a timeout may end, and let somebody call, without any answer of ours
 	for _, c := range w.waiting {
 		at := c.notFor
 		if c.process.pausedUntil.After(at) {
@@ -232,6 +233,7 @@ func (w *world) idle(until time.Time) {
 			until = at
 		}
 	}
+	w.mu.Unlock()
 	timer := time.NewTimer(until.Sub(now))
 	defer timer.Stop()
 	select {
