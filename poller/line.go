@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -128,7 +129,11 @@ func (l *line) ask() (pause time.Duration, more bool) {
 	err := l.update(ctx, day, func(now time.Time, q *push.Quota) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if !over { // an effect that comes late is of those who stood here at the start
+		switch {
+		case over: // an effect that comes late is of those who stood here before
+		case errors.Is(ctx.Err(), context.Canceled): // given up: whoever has come since waits for the next one
+			wishes = nil
+		default:
 			wishes = slices.Clone(l.waiting)
 		}
 		today := q.Day.Equal(now.Truncate(24 * time.Hour))

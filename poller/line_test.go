@@ -98,21 +98,23 @@ func TestTheLineDoesInOneTransactionWhatSeveralWant(t *testing.T) {
 		line := newLine(book)
 		today := time.Now().UTC().Truncate(24 * time.Hour)
 		var order []string
+		var group sync.WaitGroup
 		wants := func(name string, day time.Time) {
-			go func() {
+			group.Go(func() {
 				assert.NoError(t, line.do(t.Context(), day, func(_ time.Time, q *push.Quota) time.Duration {
 					order = append(order, fmt.Sprintf("%s of %s in %d", name, q.Day.Sub(today), book.asked))
 					return 0
 				}))
-			}()
+			})
 			synctest.Wait()
 		}
 		wants("first", time.Time{})
 		wants("second", today)
 		wants("third", today.Add(-24*time.Hour))
 		wants("fourth", time.Time{})
-		time.Sleep(5 * time.Second)
-		assert.False(t, served(line)) // and what it did is seen
+		group.Wait()
+		synctest.Wait()
+		assert.False(t, served(line))
 		assert.Equal(t, []string{"first of 0s in 1", "second of 0s in 1", "fourth of 0s in 1", "third of -24h0m0s in 2"}, order)
 	})
 }
@@ -140,6 +142,32 @@ func TestWhoLeavesTheLineHoldsUpNobody(t *testing.T) {
 		require.NoError(t, <-stays)
 		require.NoError(t, <-stays, "their transaction goes on")
 		assert.Equal(t, 2, book.used(time.Now().UTC()), "who left in time is not counted")
+	})
+}
+
+// deaf is a book that goes on when its transaction is given up, until the commit.
+type deaf struct{ *memoryBook }
+
+func (b deaf) UpdateQuota(ctx context.Context, day time.Time, rule func(time.Time, *push.Quota)) error {
+	<-time.After(time.Second)
+	if err := ctx.Err(); err != nil {
+		now := time.Now().UTC()
+		rule(now, &push.Quota{Day: now.Truncate(24 * time.Hour)})
+		return err
+	}
+	return b.memoryBook.UpdateQuota(ctx, day, rule)
+}
+
+func TestWhoComesWhileATransactionIsGivenUpIsServedByTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		book := &memoryBook{}
+		line := newLine(deaf{book})
+		counts := func(_ time.Time, q *push.Quota) time.Duration { q.Used++; return 0 }
+		short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, line.do(short, time.Time{}, counts), context.DeadlineExceeded)
+		require.NoError(t, line.do(t.Context(), time.Time{}, counts))
+		assert.Equal(t, 1, book.used(time.Now().UTC()))
 	})
 }
 
@@ -179,7 +207,7 @@ func TestWhoWaitsForTheMinuteKeepsNoOtherDay(t *testing.T) {
 				assert.NoError(t, err)
 			})
 		}
-		time.Sleep(time.Second)
+		synctest.Wait() // until all of them stand in line
 		began := time.Now()
 		require.NoError(t, ledger.Settle(t.Context(), grant, push.Answer{Status: 200, Date: grant.Day.Add(-time.Second)}))
 		assert.Less(t, time.Since(began), time.Second)
