@@ -23,6 +23,7 @@ type Known struct {
 
 	DisputedStatus Status    // what a terminal status was read as instead; empty when undisputed
 	DisputedAt     time.Time // start of the look that raised the dispute
+	UndecidedAt    time.Time // start of the newest look since then that could not decide it
 }
 
 // Sight is what one look showed.
@@ -37,7 +38,8 @@ type Verdict int
 
 // Every sight has exactly one of these verdicts.
 const (
-	// Stale: the look began before the one that wrote the row. Nothing changes.
+	// Stale: the look began before the one that wrote the row, or before one that an
+	// open dispute has seen since. Nothing changes.
 	Stale Verdict = iota
 	// Same: the status is the stored one. Other columns may be refreshed.
 	Same
@@ -48,7 +50,9 @@ const (
 	// Disputed: a terminal status reads differently for the first time, or a
 	// disputed one in yet another way. Only the dispute is noted.
 	Disputed
-	// Undecided: a dispute is open and this look may not decide it. Nothing changes.
+	// Undecided: a dispute is open and this look may not decide it. If it began after
+	// the dispute arose, its start is noted and nothing else: decided by an older look,
+	// the dispute would be over, and this one, recorded again, be taken for news.
 	Undecided
 	// Cleared: the second reading shows the stored status again. The dispute ends.
 	Cleared
@@ -90,6 +94,9 @@ func Observe(previous *Known, seen Sight) Verdict {
 
 // settle judges a sight of an operation under dispute.
 func settle(previous Known, seen Sight) Verdict {
+	if seen.LookedAt.Before(previous.UndecidedAt) {
+		return Stale
+	}
 	second := seen.LookedAt.After(previous.DisputedAt)
 	if seen.Source != FromGet {
 		second = !seen.LookedAt.Before(previous.DisputedAt.Add(SecondReading))

@@ -25,8 +25,8 @@ func wanted(t *testing.T, known *push.Known, seen push.Sight) push.Verdict {
 	if known == nil {
 		return push.First
 	}
-	stale := known.LookedAt.Sub(seen.LookedAt) > 0
 	disputed := known.DisputedStatus != ""
+	stale := known.LookedAt.Sub(seen.LookedAt) > 0 || disputed && known.UndecidedAt.Sub(seen.LookedAt) > 0
 	age := seen.LookedAt.Sub(known.DisputedAt)
 	second := disputed && (seen.Source == push.FromGet && age > 0 || seen.Source == push.FromList && age >= 60*time.Second)
 	back := seen.Status == known.Status
@@ -63,6 +63,7 @@ func TestObserveAgreesWithTheSpecificationOverTheWholeProduct(t *testing.T) {
 	sinceRow := []time.Duration{-time.Hour, -time.Microsecond, 0, time.Microsecond, 61 * time.Second, 24 * time.Hour}
 	sinceDispute := []time.Duration{-time.Second, -time.Microsecond, 0, time.Microsecond, time.Second,
 		59*time.Second + 999999*time.Microsecond, 60 * time.Second, 60*time.Second + time.Microsecond, time.Hour}
+	sinceUndecided := []time.Duration{-time.Microsecond, 0, time.Microsecond}
 
 	reached := map[push.Verdict]int{}
 	check := func(known *push.Known, seen push.Sight) {
@@ -86,8 +87,13 @@ func TestObserveAgreesWithTheSpecificationOverTheWholeProduct(t *testing.T) {
 							continue
 						}
 						for _, age := range sinceDispute {
-							check(&push.Known{Status: stored, LookedAt: written,
-								DisputedStatus: disputed, DisputedAt: seen.LookedAt.Add(-age)}, seen)
+							known := push.Known{Status: stored, LookedAt: written,
+								DisputedStatus: disputed, DisputedAt: seen.LookedAt.Add(-age)}
+							check(&known, seen)
+							for _, undecided := range sinceUndecided {
+								known.UndecidedAt = seen.LookedAt.Add(-undecided)
+								check(&known, seen)
+							}
 						}
 					}
 				}
@@ -111,6 +117,8 @@ func TestObserveStories(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Unix(int64(1000+seconds), 0).UTC() }
 	settled := push.Known{Status: push.Success, LookedAt: at(0)}
 	disputed := push.Known{Status: push.Success, LookedAt: at(0), DisputedStatus: push.Pending, DisputedAt: at(10)}
+	undecided := disputed
+	undecided.UndecidedAt = at(69)
 	for _, c := range []struct {
 		name  string
 		known *push.Known
@@ -135,6 +143,10 @@ func TestObserveStories(t *testing.T) {
 			push.Sight{Status: push.Pending, LookedAt: at(10), Source: push.FromGet}, push.Undecided},
 		{"a list begun a second too early decides nothing", &disputed,
 			push.Sight{Status: push.Pending, LookedAt: at(69), Source: push.FromList}, push.Undecided},
+		{"a get begun before a list that decided nothing is too old to decide", &undecided,
+			push.Sight{Status: push.Pending, LookedAt: at(68), Source: push.FromGet}, push.Stale},
+		{"a get begun after it decides", &undecided,
+			push.Sight{Status: push.Pending, LookedAt: at(70), Source: push.FromGet}, push.Changed},
 		{"a list begun 60 seconds later decides", &disputed,
 			push.Sight{Status: push.Pending, LookedAt: at(70), Source: push.FromList}, push.Changed},
 		{"a third status starts the dispute anew", &disputed,

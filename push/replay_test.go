@@ -37,8 +37,13 @@ func (r *row) look(s push.Sight) push.Verdict {
 		r.known = &push.Known{Status: s.Status, LookedAt: s.LookedAt}
 	case push.Disputed:
 		disputed := *r.known
-		disputed.DisputedStatus, disputed.DisputedAt = s.Status, s.LookedAt
+		disputed.DisputedStatus, disputed.DisputedAt, disputed.UndecidedAt = s.Status, s.LookedAt, time.Time{}
 		r.known = &disputed
+	case push.Undecided:
+		if undecided := *r.known; s.LookedAt.After(undecided.DisputedAt) {
+			undecided.UndecidedAt = s.LookedAt
+			r.known = &undecided
+		}
 	}
 	return verdict
 }
@@ -116,17 +121,21 @@ func TestReplayedLooksLeaveTheHistoryOfTheDeduplicatedOnes(t *testing.T) {
 	})
 }
 
-func TestStaleAndUndecidedLooksChangeNothing(t *testing.T) {
+func TestStaleAndUndecidedLooksAreNoNews(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var r row
 		for _, s := range looks(t) {
 			before, versions := r.snapshot(), len(r.history)
 			verdict := r.look(s)
-			older := versions > 0 && s.LookedAt.Before(before.LookedAt)
+			older := versions > 0 && (s.LookedAt.Before(before.LookedAt) || s.LookedAt.Before(before.UndecidedAt))
 			if older != (verdict == push.Stale) {
-				t.Fatalf("look at %s on a row of %s: %s", s.LookedAt, before.LookedAt, verdict)
+				t.Fatalf("look at %s on %+v: %s", s.LookedAt, before, verdict)
 			}
-			if (verdict == push.Stale || verdict == push.Undecided) && (r.snapshot() != before || len(r.history) != versions) {
+			after := r.snapshot()
+			if verdict == push.Undecided {
+				after.UndecidedAt = before.UndecidedAt
+			}
+			if (verdict == push.Stale || verdict == push.Undecided) && (after != before || len(r.history) != versions) {
 				t.Fatalf("%s changed the row from %+v to %+v", verdict, before, r.snapshot())
 			}
 			if r.snapshot().LookedAt.Before(before.LookedAt) {

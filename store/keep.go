@@ -144,7 +144,7 @@ func lock(ctx context.Context, tx pgx.Tx, companyID string, keys []string) (map[
 	// "for no key update": the rule reads and then writes the row, and no other
 	// look may do so in between. Order as above.
 	const q = `
-select push_operation_key, status, looked_at, coalesce(disputed_status, ''), disputed_at, versions, is_baseline, subject_data_type
+select push_operation_key, status, looked_at, coalesce(disputed_status, ''), disputed_at, undecided_at, versions, is_baseline, subject_data_type
 from pushwatch.operation
 where company_id = $1::text and push_operation_key = any($2::text[])
 order by push_operation_key
@@ -156,11 +156,11 @@ for no key update`
 	locked := make(map[string]lockedRow, len(keys))
 	var key string
 	var row lockedRow
-	var disputedAt *time.Time
-	dest := []any{&key, &row.known.Status, &row.known.LookedAt, &row.known.DisputedStatus, &disputedAt,
+	var disputedAt, undecidedAt *time.Time
+	dest := []any{&key, &row.known.Status, &row.known.LookedAt, &row.known.DisputedStatus, &disputedAt, &undecidedAt,
 		&row.versions, &row.baseline, &row.subjectDataType}
 	_, err = pgx.ForEachRow(rows, dest, func() error {
-		row.known.LookedAt, row.known.DisputedAt = row.known.LookedAt.UTC(), timeOf(disputedAt)
+		row.known.LookedAt, row.known.DisputedAt, row.known.UndecidedAt = row.known.LookedAt.UTC(), timeOf(disputedAt), timeOf(undecidedAt)
 		locked[key] = row
 		return nil
 	})

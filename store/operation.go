@@ -17,7 +17,7 @@ import (
 // Rows of one statement are written in key order, which is the order of sights.
 func queueOperations(batch *pgx.Batch, r push.Record, sights []*sight) error {
 	var first, refreshed operationColumns
-	var disputed, got []string
+	var disputed, undecided, got []string
 	var disputes []string
 	for _, t := range sights {
 		var err error
@@ -28,6 +28,8 @@ func queueOperations(batch *pgx.Batch, r push.Record, sights []*sight) error {
 			err = refreshed.add(t)
 		case push.Disputed:
 			disputed, disputes = append(disputed, t.seen.Key), append(disputes, string(t.seen.Status))
+		case push.Undecided:
+			undecided = append(undecided, t.seen.Key)
 		}
 		if err != nil {
 			return err
@@ -46,9 +48,14 @@ func queueOperations(batch *pgx.Batch, r push.Record, sights []*sight) error {
 	}
 	if len(disputed) > 0 {
 		batch.Queue(`
-update pushwatch.operation o set disputed_status = d.status, disputed_at = $2::timestamptz
+update pushwatch.operation o set disputed_status = d.status, disputed_at = $2::timestamptz, undecided_at = null
 from unnest($3::text[], $4::text[]) as d(key, status)
 where o.company_id = $1::text and o.push_operation_key = d.key`, r.Company.ID, looked, disputed, disputes)
+	}
+	if len(undecided) > 0 {
+		batch.Queue(`
+update pushwatch.operation set undecided_at = $2::timestamptz
+where company_id = $1::text and push_operation_key = any($3::text[]) and disputed_at < $2::timestamptz`, r.Company.ID, looked, undecided)
 	}
 	if len(got) > 0 {
 		batch.Queue(`
@@ -83,7 +90,7 @@ set connection_id = n.connection_id, data_type = n.data_type, status = n.status,
     fingerprint = n.fingerprint, versions = n.versions, looked_at = $2::timestamptz,
     last_changed_at = case when o.status <> n.status then $3::timestamptz else o.last_changed_at end,
     pruned_at = case when o.status <> n.status then null else o.pruned_at end,
-    disputed_status = null, disputed_at = null
+    disputed_status = null, disputed_at = null, undecided_at = null
 from (select key, connection_id, data_type, status, is_terminal, status_code, error_message, validation, changes,
              requested_at, completed_at, timeout_minutes, flags, fingerprint, versions
       from ` + operationRows + `) as n

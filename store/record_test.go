@@ -219,6 +219,12 @@ func TestDispute(t *testing.T) {
 			op.Status = push.Pending
 			r.look(push.FromList, op)
 		}, []string{"Success"}, true},
+		{"nor does a get that was begun before that page", func(r *rig, op push.Operation) {
+			op.Status = push.Pending
+			early := r.tick()
+			r.look(push.FromList, op)
+			r.record(push.Record{Page: push.Page{Look: push.Look{Source: push.FromGet, StartedAt: early}, Rows: push.RowsOf(op)}})
+		}, []string{"Success"}, true},
 		{"a list page begun a minute later is the second reading", func(r *rig, op push.Operation) {
 			op.Status = push.Pending
 			r.now = r.now.Add(push.SecondReading)

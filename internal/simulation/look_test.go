@@ -157,10 +157,15 @@ func (d *database) keep(c *company, r push.Record, row push.Row, recorded *push.
 	}
 	var seenBefore time.Time
 	switch verdict {
-	case push.Stale, push.Undecided:
+	case push.Stale:
+		return
+	case push.Undecided:
+		if looked.After(o.known.DisputedAt) {
+			o.known.UndecidedAt = looked
+		}
 		return
 	case push.Disputed:
-		o.known.DisputedStatus, o.known.DisputedAt = op.Status, looked
+		o.known.DisputedStatus, o.known.DisputedAt, o.known.UndecidedAt = op.Status, looked, time.Time{}
 		recorded.Disputed = append(recorded.Disputed, op.Key)
 		return
 	case push.First:

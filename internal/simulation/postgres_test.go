@@ -433,7 +433,8 @@ func (w *twins) count(rt *rapid.T) {
 func (w *twins) compare() {
 	const operations = `
 select push_operation_key || ' ' || status || ' ' || versions || ' ' || is_baseline || ' ' || subject_data_type || ' ' ||
-       coalesce(disputed_status, '') || ' ' || looked_at || ' ' || coalesce(disputed_at::text, '') || ' ' || first_seen_at || ' ' || last_changed_at
+       coalesce(disputed_status, '') || ' ' || looked_at || ' ' || coalesce(disputed_at::text, '') || ' ' || coalesce(undecided_at::text, '') || ' ' ||
+       first_seen_at || ' ' || last_changed_at
 from pushwatch.operation`
 	const transitions = `
 select push_operation_key || ' ' || version || ' ' || event_id || ' ' || coalesce(previous_status, '') || ' ' || status || ' ' || source || ' ' ||
@@ -447,8 +448,9 @@ from pushwatch.transition`
 	}
 	var ops, changes []string
 	for key, o := range w.model.companies[twinCompany].ops {
-		ops = append(ops, fmt.Sprintf("%s %s %d %t %s %s %s %s %s %s", key, o.Status, o.versions, o.baseline, o.subjectDataType,
-			o.known.DisputedStatus, at(o.known.LookedAt), at(o.known.DisputedAt), at(o.firstSeenAt), at(o.lastChangedAt)))
+		ops = append(ops, fmt.Sprintf("%s %s %d %t %s %s %s %s %s %s %s", key, o.Status, o.versions, o.baseline, o.subjectDataType,
+			o.known.DisputedStatus, at(o.known.LookedAt), at(o.known.DisputedAt), at(o.known.UndecidedAt),
+			at(o.firstSeenAt), at(o.lastChangedAt)))
 		for _, e := range o.history {
 			var previous push.Status
 			var seen time.Time
