@@ -67,7 +67,7 @@ type walk struct {
 	covered   int // rows from the start of the list that the walk has read or was told to pass over
 	seen      map[[16]byte]struct{}
 	order     order
-	repeating int // rows of the pages in a row that held nothing new
+	repeating int // rows of the pages in a row that held nothing new and were to hold some
 	empty     int // pages in a row that held nothing
 }
 
@@ -147,6 +147,7 @@ func (w *walk) take(got listing) (push.Page, error) {
 	page := got.page
 	page.Number, page.Size = w.number, got.granted(w.size)
 	fresh := w.see(page)
+	again := max(0, w.covered-(page.Number-1)*page.Size) // rows that it shows again only because it was cut to another size
 	page.Ordered = w.orderBy && w.order.holds()
 	gap := w.advance(page, got)
 	page.Last = !gap && !got.cut && w.ends(got, page.Size)
@@ -155,7 +156,7 @@ func (w *walk) take(got listing) (push.Page, error) {
 	case fresh || got.items == 0 && !got.cut:
 		w.repeating, w.probed = 0, false
 	case !w.probing:
-		w.repeating += max(1, len(page.Rows)+len(page.Quarantined))
+		w.repeating += max(1, len(page.Rows)+len(page.Quarantined)-again)
 	}
 	w.probing = false
 	// Rows that arrive while the walk reads or pauses push what it has read onto the

@@ -453,6 +453,21 @@ func TestAServerThatRepeatsItselfEndsTheWalkAsMalformed(t *testing.T) {
 	assert.Len(t, list.queries, 3)
 }
 
+// A page that the server cuts smaller than it was asked begins where the walk has
+// been, and so may the next one: what they show again is of the walk's own making.
+func TestSizesThatShrinkTwiceAreNoRepetition(t *testing.T) {
+	list := &codatList{rows: rows(11), maxSize: 10, before: func(request int, l *codatList) {
+		if request == 4 {
+			l.maxSize = 1
+		}
+	}}
+	client, _ := serve(t, list.ServeHTTP)
+	got := list.walk(t, client, push.ListWalk{PageSize: 5, GrowTo: 11})
+	require.NoError(t, got.err)
+	assert.Equal(t, []string{"1/5 ordered", "1/10 ordered", "1/11 ordered", "2/10 ordered", "11/1 ordered"}, list.asked(t))
+	assert.Len(t, got.distinct(), 11)
+}
+
 func TestAServerThatRepeatsABadRecordEndsTheWalkToo(t *testing.T) {
 	client, ledger := serve(t, answering(`{"results":[null,{"status":"Pending"}],"pageSize":2,"_links":{"next":{"href":"/x"}}}`))
 	var last error
