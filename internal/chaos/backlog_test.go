@@ -22,7 +22,10 @@ func backlogs(t *trial) (v verdict) {
 }
 
 func backlog(t *trial, size int) verdict {
-	w := newWorld(t, options{sim: codatsim.Config{Companies: codatsim.MakeCompanies(7, 4), History: size / 4, Rate: 6}})
+	// Nothing takes hours: what happens to an operation that lies behind the first page, a
+	// day old, is seen within the hour, and that is not what the oracle waits for.
+	w := newWorld(t, options{sim: codatsim.Config{Companies: codatsim.MakeCompanies(7, 4), History: size / 4, Rate: 6,
+		Laws: codatsim.DefaultLaws()[:2]}})
 	var v verdict
 	d := w.daemon("PUSHWATCH_POLL_PAGE_SIZE=5000", "PUSHWATCH_LOG_LEVEL=info")
 	w.within(20*time.Second, func() bool { return w.log.count("msg=running") > 0 })

@@ -20,13 +20,29 @@ import (
 // it gets on, and lets the oracle judge. What was noted before goes with the verdict.
 func (w *world) settle(v verdict) verdict {
 	w.Helper()
-	w.sim.Freeze()
+	frozen := w.sim.Freeze()
 	truth := w.sim.Truth()
-	// What many kills have left may be more than the quota's minutes let through at once.
-	for least, missing := math.MaxInt, 0; ; least = missing {
-		w.within(w.patience, func() bool { missing = w.missing(truth); return missing == 0 })
-		if missing == 0 || missing >= least {
+	// What many kills have left may be more than the quota's minutes let through at once;
+	// and what lies behind the first page is asked for after a tenth of its age, at most an hour.
+	patience := w.patience
+	for least := math.MaxInt; ; {
+		var waiting int
+		var behind []codatsim.Truth
+		w.within(patience, func() bool { waiting, behind = w.missing(truth); return waiting+len(behind) == 0 })
+		missing := waiting + len(behind)
+		if missing == 0 {
 			break
+		}
+		if missing >= least {
+			for _, t := range behind[:min(3, len(behind))] {
+				v.figure("operation %s of company %s, requested %s before the end, is not seen to be %s", t.Key, t.CompanyID,
+					frozen.Sub(t.RequestedOn).Round(time.Second), t.Status)
+			}
+			break
+		}
+		least, patience = missing, w.patience
+		for _, t := range behind {
+			patience = max(patience, w.patience+min(time.Hour, frozen.Sub(t.RequestedOn)/10))
 		}
 	}
 	w.examine(&v, truth)
@@ -51,24 +67,30 @@ func (w *world) number(sql string, args ...any) (n int64) {
 	return n
 }
 
-// missing counts by what views and stream are behind the truth: a cheap look, not a
-// judgement.
-func (w *world) missing(truth []codatsim.Truth) int {
-	a := audit.New()
-	waiting := 0
+// missing tells by what views and stream are behind the truth: how many changes wait
+// to be published, and which operations read otherwise. A cheap look, not a judgement.
+func (w *world) missing(truth []codatsim.Truth) (waiting int, behind []codatsim.Truth) {
+	stored := statuses{}
 	w.database(func(ctx context.Context, conn *pgx.Conn) error {
-		if err := tellOperations(ctx, conn, a); err != nil {
+		if err := tellOperations(ctx, conn, stored); err != nil {
 			return err
 		}
 		return conn.QueryRow(ctx, `select count(*) from reporting.push_transitions where published_at is null`).Scan(&waiting)
 	})
 	for _, t := range truth {
-		a.Truth(audit.Operation{CompanyID: t.CompanyID, Key: t.Key}, t.Status)
+		if stored[audit.Operation{CompanyID: t.CompanyID, Key: t.Key}] != t.Status {
+			behind = append(behind, t)
+		}
 	}
-	return waiting + a.Report().Lost
+	return waiting, behind
 }
 
-func tellOperations(ctx context.Context, conn *pgx.Conn, a *audit.Audit) error {
+// statuses is what the views show of every operation.
+type statuses map[audit.Operation]string
+
+func (s statuses) Stored(op audit.Operation, status string) { s[op] = status }
+
+func tellOperations(ctx context.Context, conn *pgx.Conn, a interface{ Stored(audit.Operation, string) }) error {
 	rows, err := conn.Query(ctx, `select company_id, push_operation_key, status from reporting.push_operations`)
 	if err != nil {
 		return err
