@@ -31,7 +31,7 @@ demo: postgres build ## run everything on this machine until Ctrl-C, or for DEMO
 	@bin/pushwatch demo $(if $(DEMO_FOR),--for $(DEMO_FOR))
 
 .PHONY: simulate
-simulate: ## the lives of 10,000 seeds in virtual time (SEEDS=100000 for more), in half a minute
+simulate: ## the lives of 10,000 seeds in virtual time (SEEDS=100000 for more), in a minute or two
 	$(GO) test ./internal/simulation -run 'TestSeeds$$' -bare -seeds $(SEEDS) -v
 
 .PHONY: chaos
