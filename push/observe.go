@@ -23,7 +23,7 @@ type Known struct {
 
 	DisputedStatus Status    // what a terminal status was read as instead; empty when undisputed
 	DisputedAt     time.Time // start of the look that raised the dispute
-	UndecidedAt    time.Time // start of the newest look since then that could not decide it
+	UndecidedAt    time.Time // start of the newest look after that which could not decide it
 }
 
 // Sight is what one look showed.
@@ -79,7 +79,7 @@ func Observe(previous *Known, seen Sight) Verdict {
 	switch {
 	case previous == nil:
 		return First
-	case seen.LookedAt.Before(previous.LookedAt):
+	case seen.LookedAt.Before(previous.LookedAt), seen.LookedAt.Before(previous.UndecidedAt):
 		return Stale
 	case previous.DisputedStatus != "":
 		return settle(*previous, seen)
@@ -94,9 +94,6 @@ func Observe(previous *Known, seen Sight) Verdict {
 
 // settle judges a sight of an operation under dispute.
 func settle(previous Known, seen Sight) Verdict {
-	if seen.LookedAt.Before(previous.UndecidedAt) {
-		return Stale
-	}
 	second := seen.LookedAt.After(previous.DisputedAt)
 	if seen.Source != FromGet {
 		second = !seen.LookedAt.Before(previous.DisputedAt.Add(SecondReading))

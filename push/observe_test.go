@@ -25,8 +25,8 @@ func wanted(t *testing.T, known *push.Known, seen push.Sight) push.Verdict {
 	if known == nil {
 		return push.First
 	}
+	stale := known.LookedAt.Sub(seen.LookedAt) > 0 || known.UndecidedAt.Sub(seen.LookedAt) > 0
 	disputed := known.DisputedStatus != ""
-	stale := known.LookedAt.Sub(seen.LookedAt) > 0 || disputed && known.UndecidedAt.Sub(seen.LookedAt) > 0
 	age := seen.LookedAt.Sub(known.DisputedAt)
 	second := disputed && (seen.Source == push.FromGet && age > 0 || seen.Source == push.FromList && age >= 60*time.Second)
 	back := seen.Status == known.Status

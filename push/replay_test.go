@@ -37,7 +37,7 @@ func (r *row) look(s push.Sight) push.Verdict {
 		r.known = &push.Known{Status: s.Status, LookedAt: s.LookedAt}
 	case push.Disputed:
 		disputed := *r.known
-		disputed.DisputedStatus, disputed.DisputedAt, disputed.UndecidedAt = s.Status, s.LookedAt, time.Time{}
+		disputed.DisputedStatus, disputed.DisputedAt = s.Status, s.LookedAt
 		r.known = &disputed
 	case push.Undecided:
 		if undecided := *r.known; s.LookedAt.After(undecided.DisputedAt) {

@@ -77,7 +77,7 @@ func (s *Store) queueComparison(batch *pgx.Batch, h heir, before event.Event) (i
 		batch.Queue(`
 update pushwatch.operation set status = $3::text, is_terminal = true, status_code = $4::bigint, error_message = $5::text,
     validation = $6::jsonb, changes = $7::jsonb, completed_at = $8::timestamptz,
-    disputed_status = status, disputed_at = looked_at, undecided_at = null
+    disputed_status = status, disputed_at = looked_at
 where company_id = $1::text and push_operation_key = $2::text`, h.seen.CompanyID, h.seen.Key, string(before.Status),
 			wide(before.StatusCode), before.ErrorMessage, jsonOf(before.Validation), jsonOf(before.Changes), stamp(before.CompletedOn))
 	}

@@ -48,7 +48,7 @@ func queueOperations(batch *pgx.Batch, r push.Record, sights []*sight) error {
 	}
 	if len(disputed) > 0 {
 		batch.Queue(`
-update pushwatch.operation o set disputed_status = d.status, disputed_at = $2::timestamptz, undecided_at = null
+update pushwatch.operation o set disputed_status = d.status, disputed_at = $2::timestamptz
 from unnest($3::text[], $4::text[]) as d(key, status)
 where o.company_id = $1::text and o.push_operation_key = d.key`, r.Company.ID, looked, disputed, disputes)
 	}

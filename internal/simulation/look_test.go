@@ -165,7 +165,7 @@ func (d *database) keep(c *company, r push.Record, row push.Row, recorded *push.
 		}
 		return
 	case push.Disputed:
-		o.known.DisputedStatus, o.known.DisputedAt, o.known.UndecidedAt = op.Status, looked, time.Time{}
+		o.known.DisputedStatus, o.known.DisputedAt = op.Status, looked
 		recorded.Disputed = append(recorded.Disputed, op.Key)
 		return
 	case push.First:

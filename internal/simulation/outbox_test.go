@@ -237,7 +237,7 @@ func (d *database) compare(o *operation, before event.Event) {
 		e.PreviousStatus, e.ObservedAt, e.Source = &known.Status, event.Timestamp(o.lastChangedAt), source
 		d.announce(o, e, time.Time{})
 	case push.Disputed:
-		o.known.DisputedStatus, o.known.DisputedAt, o.known.UndecidedAt = o.Status, o.known.LookedAt, time.Time{}
+		o.known.DisputedStatus, o.known.DisputedAt = o.Status, o.known.LookedAt
 		o.Status, o.known.Status = before.Status, before.Status
 	}
 }
