@@ -69,11 +69,11 @@ func (p *Poller) Sweep(ctx context.Context) (Result, error) {
 	return p.sweepWhere(ctx, func(push.Company, time.Time) bool { return true })
 }
 
-// sweepMissed sweeps the companies whose last sweep tick was missed. The first
-// look counts as a sweep: it walks the whole history too.
+// sweepMissed sweeps the companies whose last sweep tick was missed. The baseline
+// counts as a sweep: it walks the whole history too.
 func (p *Poller) sweepMissed(ctx context.Context) (Result, error) {
 	return p.sweepWhere(ctx, func(c push.Company, now time.Time) bool {
-		last := c.FirstLookAt
+		last := c.FirstLookAt // of a baseline that an older release began
 		if c.SweepTickedAt.After(last) {
 			last = c.SweepTickedAt
 		}

@@ -138,6 +138,9 @@ func (s *fakeStore) OpenWalk(_ context.Context, c push.Company, kind push.WalkKi
 	if kind == push.WalkBaseline && s.company.FirstLookAt.IsZero() {
 		s.company.FirstLookAt = at
 	}
+	if kind != push.WalkDiscover {
+		s.company.SweepTickedAt = at
+	}
 	return push.Walk{CompanyID: c.ID, Kind: kind, StartedAt: at, FirstPage: 1, Floor: s.progress.Add(-push.Overlap)}, nil
 }
 

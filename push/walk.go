@@ -90,7 +90,7 @@ type Company struct {
 	FirstLookAt   time.Time // zero before the first look
 	Answered      bool      // Codat has answered a list of it
 	DiscoveredAt  time.Time // start of the last finished discover or baseline walk; zero if none
-	SweepTickedAt time.Time // the last sweep tick taken up; zero if none
+	SweepTickedAt time.Time // when a baseline or sweep was last begun or gone on with: it takes up the ticks until then
 	Baselined     bool      // the baseline walk is finished
 	SweepOpen     bool      // a sweep is unfinished
 	AbsentUntil   time.Time // Codat said 404: not to be listed before; zero otherwise

@@ -58,11 +58,13 @@ func (s *Store) floor(ctx context.Context, tx pgx.Tx, walk *push.Walk) error {
 	return nil
 }
 
+// openWholeWalk opens a baseline or a sweep, or goes on with one. Either takes up the
+// sweep ticks until now: a baseline walks the whole history too.
 func openWholeWalk(ctx context.Context, tx pgx.Tx, walk *push.Walk) error {
 	const note = `
 update pushwatch.company
 set first_look_at = case when $2::text = 'baseline' then coalesce(first_look_at, $3::timestamptz) else first_look_at end,
-    sweep_ticked_at = case when $2::text = 'sweep' then $3::timestamptz else sweep_ticked_at end
+    sweep_ticked_at = $3::timestamptz
 where company_id = $1::text`
 	if _, err := tx.Exec(ctx, note, walk.CompanyID, string(walk.Kind), walk.StartedAt); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -56,13 +55,13 @@ func (w *world) settled(t *testing.T) (report audit.Report) {
 
 // world is everything around the daemon that is not killed.
 type world struct {
-	binary, natsURL, codatURL, key string
-	databaseURL, poolerURL         string // poolerURL is the daemon's way there; empty: none
-	companies                      []string
-	sim                            *codatsim.Sim
-	log                            lockedBuffer
-	broker                         *embedded.NATS // that of natsURL
-	natsDir                        string
+	natsURL, codatURL, key string
+	databaseURL, poolerURL string // poolerURL is the daemon's way there; empty: none
+	companies              []string
+	sim                    *codatsim.Sim
+	log                    lockedBuffer
+	broker                 *embedded.NATS // that of natsURL
+	natsDir                string
 }
 
 // lockedBuffer is written to by several daemons at once.
@@ -99,11 +98,8 @@ func (b *lockedBuffer) tell(t *testing.T) {
 
 // newWorld makes a world; what sim leaves out is that of the kill test.
 func newWorld(t *testing.T, sim codatsim.Config) *world {
-	w := &world{binary: filepath.Join(t.TempDir(), "pushwatch"), databaseURL: server.URL(t), key: "canary-5f3a9c"}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", w.binary, ".")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	w.natsDir = t.TempDir()
+	w := &world{databaseURL: server.URL(t), key: "canary-5f3a9c", natsDir: t.TempDir()}
+	var err error
 	w.broker, err = embedded.StartNATS(embedded.NATSConfig{Dir: w.natsDir, Port: -1})
 	require.NoError(t, err)
 	t.Cleanup(func() { w.broker.Stop() })
@@ -154,8 +150,7 @@ func (w *world) environ(more ...string) []string {
 
 // daemon starts the daemon, with more environment if wanted; the test ends it.
 func (w *world) daemon(t *testing.T, environ ...string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), w.binary, "run", "--http-listen", "127.0.0.1:0")
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, w.environ(environ...)...)
+	cmd := program(t.Context(), t, w.environ(environ...), "run", "--http-listen", "127.0.0.1:0")
 	cmd.Stdout, cmd.Stderr = &w.log, &w.log
 	require.NoError(t, cmd.Start())
 	return cmd

@@ -26,9 +26,8 @@ func (d *database) openWalk(c push.Company, kind push.WalkKind, startedAt time.T
 		return opened, nil
 	case push.WalkBaseline:
 		company.FirstLookAt = cmp.Or(company.FirstLookAt, opened.StartedAt)
-	case push.WalkSweep:
-		company.SweepTickedAt = opened.StartedAt
 	}
+	company.SweepTickedAt = opened.StartedAt
 	if open := company.open(kind); open != nil {
 		opened.StartedAt, opened.FirstPage, opened.PageSize = open.startedAt, max(open.nextPage-1, 1), open.pageSize
 	} else {
