@@ -137,14 +137,20 @@ func TestAStoppedReplicaIsFencedWhenItComesBack(t *testing.T) {
 	g := &gate{replicas.companies(0)[0], make(chan struct{})}
 	held.Store(g)
 	require.Eventually(t, func() bool { return held.Load() == nil }, 20*time.Second, 10*time.Millisecond, "no request to hold")
-	// Stopped inside a transaction, its session would be ended by the server, and the
-	// late write would fail for that.
+	// Stopped inside a transaction, of another request of the same run, its session would
+	// be ended by the server, and the late write would fail for that: it goes on and is
+	// stopped again until it is in none.
+	var stopped death
 	require.Eventually(t, func() bool {
-		return w.query(t, `select count(*) from pg_stat_activity
-where application_name = 'pooled' and datname = current_database() and state <> 'idle'`) == 0
+		stopped = death{time.Now(), []string{g.company}}
+		require.NoError(t, first.Signal(syscall.SIGSTOP))
+		if w.query(t, `select count(*) from pg_stat_activity
+where application_name = 'pooled' and datname = current_database() and state <> 'idle'`) == 0 {
+			return true
+		}
+		require.NoError(t, first.Signal(syscall.SIGCONT))
+		return false
 	}, 20*time.Second, 5*time.Millisecond)
-	stopped := death{time.Now(), []string{g.company}}
-	require.NoError(t, first.Signal(syscall.SIGSTOP))
 	waited := looks.longestAfter(t, []death{stopped})
 	t.Logf("the company was looked at again %s after its replica had stopped", waited.Round(time.Millisecond))
 	close(g.opened) // the answer reaches the stopped process
