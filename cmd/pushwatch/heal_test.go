@@ -393,8 +393,6 @@ func TestAnEventThatComesDuringAnAuditIsNotMissed(t *testing.T) {
 	assert.True(t, h.audit().Sound())
 }
 
-// TestAFreshDatabaseGoesOnBehindAnOldStream loses the database alone: what the
-// stream tells is not told again, and a later change is the next version.
 // TestAnEventThatIsElsewhereThanRecordedIsFoundThere is what a message leaves behind
 // that was on its way for long: it came after the stream had lost the first copy.
 func TestAnEventThatIsElsewhereThanRecordedIsFoundThere(t *testing.T) {
@@ -435,6 +433,8 @@ where version = 1 and push_operation_key = 'operation-002'`).Scan(&sequence))
 	}
 }
 
+// TestAFreshDatabaseGoesOnBehindAnOldStream loses the database alone: what the
+// stream tells is not told again, and a later change is the next version.
 func TestAFreshDatabaseGoesOnBehindAnOldStream(t *testing.T) {
 	for _, publish := range []bool{true, false} {
 		t.Run(fmt.Sprintf("publish %v", publish), func(t *testing.T) {
