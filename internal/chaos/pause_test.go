@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"net/http"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -14,16 +16,7 @@ import (
 // last, and lets them go on: what they write then must be refused.
 func pausedReplicas(t *trial) verdict {
 	const replicas, atOnce, term = 6, 4, 15 * time.Second
-	const late, pages = 300 * time.Millisecond, 2 // of a look at what there is after a few times
 	w := newWorld(t, options{})
-	slow := spoiler(func(_ http.ResponseWriter, r *http.Request) bool {
-		select { // so that most replicas wait for an answer when they are stopped
-		case <-time.After(late):
-		case <-r.Context().Done():
-		}
-		return false
-	})
-	w.spoil.Store(&slow)
 	all := make([]*daemon, replicas)
 	for i := range all {
 		all[i] = w.daemon()
@@ -34,11 +27,13 @@ func pausedReplicas(t *trial) verdict {
 	for i := 0; i < t.n; i += atOnce {
 		t.wait(t.between(time.Second, 2*time.Second))
 		stopped := t.random.Perm(replicas)[:atOnce]
+		answer := w.holdAnswers()
 		for _, j := range stopped {
 			require.NoError(t, all[j].Process.Signal(syscall.SIGSTOP))
 		}
 		since := time.Now()
-		w.recoversEverywhere(&v, since, pages*late)
+		answer()
+		w.recoversEverywhere(&v, since)
 		t.wait(term + time.Second - time.Since(since))
 		for _, j := range stopped {
 			require.NoError(t, all[j].Process.Signal(syscall.SIGCONT))
@@ -49,10 +44,44 @@ func pausedReplicas(t *trial) verdict {
 	w.within(10*time.Second, func() bool { return refused() > 0 })
 	v.figure("%d late writes refused", refused())
 	v.demand(refused() > 0, "no late write was seen to be refused")
-	w.spoil.Store(nil)
 	v = w.settle(v)
 	for _, d := range all {
 		w.stop(d)
 	}
 	return v
+}
+
+// holdAnswers holds the answers to all requests back, and returns when one of each
+// company waits: whoever is stopped then has something to write when it goes on. What
+// it returns lets the answers go.
+func (w *world) holdAnswers() (answer func()) {
+	var mu sync.Mutex
+	waiting, answered := map[string]bool{}, make(chan struct{})
+	hold := spoiler(func(_ http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		for _, company := range w.companies {
+			waiting[company] = waiting[company] || strings.Contains(r.URL.Path, company)
+		}
+		mu.Unlock()
+		select {
+		case <-answered:
+		case <-r.Context().Done():
+		}
+		return false
+	})
+	w.spoil.Store(&hold)
+	w.within(10*time.Second, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, company := range w.companies {
+			if !waiting[company] {
+				return false
+			}
+		}
+		return true
+	})
+	return func() {
+		w.spoil.Store(nil)
+		close(answered)
+	}
 }
