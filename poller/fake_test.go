@@ -198,6 +198,8 @@ func (s *fakeStore) Record(_ context.Context, r push.Record) (push.Recorded, err
 		if r.Walk.Kind != push.WalkSweep {
 			s.company.DiscoveredAt, s.progress, s.began = r.Walk.StartedAt, s.newest, time.Time{}
 			s.company.Baselined = s.company.Baselined || r.Walk.Kind == push.WalkBaseline
+		} else {
+			s.company.SweepOpen = false
 		}
 	}
 	return out, nil

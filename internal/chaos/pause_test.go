@@ -60,7 +60,9 @@ func (w *world) holdAnswers() (answer func()) {
 	hold := spoiler(func(_ http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
 		for _, company := range w.companies {
-			waiting[company] = waiting[company] || strings.Contains(r.URL.Path, company)
+			if strings.Contains(r.URL.Path, company) {
+				waiting[company] = true
+			}
 		}
 		mu.Unlock()
 		select {
@@ -73,12 +75,7 @@ func (w *world) holdAnswers() (answer func()) {
 	w.within(10*time.Second, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, company := range w.companies {
-			if !waiting[company] {
-				return false
-			}
-		}
-		return true
+		return len(waiting) == len(w.companies)
 	})
 	return func() {
 		w.spoil.Store(nil)
