@@ -46,13 +46,13 @@ chaos-nightly: postgres ## the whole fault matrix and its mutation checks, for h
 
 .PHONY: bench
 bench: postgres ## measure pushwatch beside the limits of its servers, in some minutes (BENCH="-run relay -n 3"; BENCH=-help)
-	$(GO) build -trimpath -buildvcs=auto -o bin/bench ./internal/bench
-	bin/bench $(BENCH)
+	@$(GO) build -trimpath -buildvcs=auto -o bin/bench ./internal/bench
+	@bin/bench $(BENCH)
 
 .PHONY: bench-scale
 bench-scale: postgres ## ten million operations, 100,000 companies, ten minutes of traffic, a cold start: half an hour, 20 GB (BENCH=-help)
-	$(GO) build -trimpath -buildvcs=auto -o bin/bench ./internal/bench
-	bin/bench -scale $(BENCH)
+	@$(GO) build -trimpath -buildvcs=auto -o bin/bench ./internal/bench
+	@bin/bench -scale $(BENCH)
 
 .PHONY: lint
 lint: ## format, vet and staticcheck

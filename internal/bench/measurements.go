@@ -85,7 +85,8 @@ func names() string {
 // of one.
 type comparison struct {
 	name, title string
-	of, to      string // series; to is empty for a value
+	of, to      string  // series; to is empty for a value
+	known       float64 // what a peer has of the same ratio, by which it is divided; 0: none
 	target      float64
 	most        bool // the target is the most that is allowed, else the least
 	told        bool // there is no target: the number is told beside the others
@@ -96,6 +97,9 @@ func comparisons() []comparison {
 	return []comparison{
 		{name: "relay-first", title: "relay with expected sequence, first events, to async 4096", of: "relay-first", to: "publish", target: 0.7},
 		{name: "relay-first-bare", title: "the same, to async 4096 of bodies alone", of: "relay-first", to: "publish-bare", told: true},
+		{name: "relay-watermill", title: "the first events' ratio, to that of a Watermill forwarder, batch of 1,000",
+			of: "relay-first", to: "publish", known: watermillBatched, target: 10},
+		{name: "relay-river", title: "the first events' ratio, to that of River, tuned", of: "relay-first", to: "publish", known: riverTuned, target: 8},
 		{name: "relay-later", title: "relay with expected sequence, later events among many subjects, to async 4096",
 			of: "relay-later", to: "publish", target: 0.45},
 		{name: "relay-later-bare", title: "the same, to async 4096 of bodies alone", of: "relay-later", to: "publish-bare", told: true},

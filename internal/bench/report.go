@@ -69,6 +69,7 @@ type compared struct {
 	Title  string  `json:"title"`
 	Of     string  `json:"of"`
 	To     string  `json:"to,omitempty"`
+	Known  float64 `json:"dividedBy,omitempty"` // what a peer has of this ratio
 	spread         // of the ratios, each inside one repetition
 	Target *target `json:"target,omitempty"`
 }
@@ -154,7 +155,7 @@ func (r *report) compare() {
 		if !ok {
 			continue
 		}
-		found := compared{Name: c.name, Title: c.title, Of: c.of, To: c.to, spread: spread{Samples: slices.Clone(of.Samples)}}
+		found := compared{Name: c.name, Title: c.title, Of: c.of, To: c.to, Known: c.known, spread: spread{Samples: slices.Clone(of.Samples)}}
 		if c.to != "" {
 			to, ok := r.series(c.to)
 			if !ok {
@@ -162,6 +163,11 @@ func (r *report) compare() {
 			}
 			for i := range found.Samples {
 				found.Samples[i] /= to.Samples[i]
+			}
+		}
+		if c.known > 0 {
+			for i := range found.Samples {
+				found.Samples[i] /= c.known
 			}
 		}
 		found.summarise()

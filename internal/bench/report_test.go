@@ -16,7 +16,7 @@ func TestRatiosAreTakenInsideOneRepetition(t *testing.T) {
 	r.add(samples{"publish": 10, "publish-bare": 10, "relay-first": 9})
 	r.add(samples{"publish": 1000, "publish-bare": 500, "relay-first": 700})
 	r.compare()
-	require.Len(t, r.Ratios, 2)
+	require.Len(t, r.Ratios, 4)
 	c := r.Ratios[0]
 	assert.Equal(t, "relay-first", c.Name)
 	assert.InDeltaSlice(t, []float64{0.5, 0.9, 0.7}, c.Samples, 1e-9)
@@ -24,6 +24,11 @@ func TestRatiosAreTakenInsideOneRepetition(t *testing.T) {
 	assert.InDelta(t, 0.5, c.Min, 1e-9)
 	assert.InDelta(t, 0.9, c.Max, 1e-9)
 	assert.Equal(t, "reached", c.verdict())
+	peer := r.Ratios[2]
+	assert.Equal(t, "relay-watermill", peer.Name)
+	assert.InDelta(t, 0.7/0.058, peer.Median, 1e-9)
+	assert.Equal(t, "at least 10", peer.wanted())
+	assert.Equal(t, "reached", peer.verdict())
 }
 
 func TestTheMedianOfAnEvenNumberLiesBetweenTheMiddleOnes(t *testing.T) {
