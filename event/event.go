@@ -63,6 +63,10 @@ type Event struct {
 	Omitted []string `json:"omitted,omitempty"`
 }
 
+// HeaderReplayed is the header, with the value 1, of a message that the stream had and
+// lost: it is published again, with the same id and body.
+const HeaderReplayed = "Pushwatch-Replayed"
+
 // Message is an encoded event, ready to be stored in the outbox and published.
 // It is rendered once, in the transaction that changed the row.
 type Message struct {
@@ -84,7 +88,7 @@ type Pending struct {
 	CreatedAt time.Time
 	Place     int64 // in the order of service
 
-	PreviousID       string    // id of version-1; empty for version 1
+	PreviousID       string    // id of version-1, as this database would name it; empty for version 1
 	PreviousSequence uint64    // stream sequence of version-1; 0 when there is none
 	PreviousAt       time.Time // when version-1 was published; zero when there is none
 	ReadAt           time.Time // when all this was read, by the same clock

@@ -30,6 +30,8 @@ type Source interface {
 // Assignments tells which companies this process may work on now. It is safe for
 // concurrent use.
 type Assignments interface {
+	// Companies returns the companies under our lease now, each with its fence; none is
+	// no error.
 	Companies(ctx context.Context) ([]push.Company, error)
 	// Changed returns a channel that is closed when Companies may return others.
 	Changed() <-chan struct{}
@@ -60,7 +62,7 @@ type Config struct {
 	Now      func() time.Time // pushwatch's clock
 	OnEvents func()           // called after a commit with events; default nothing
 	Logger   *slog.Logger
-	Metrics  *Metrics
+	Metrics  *Metrics // default: counted for nobody
 }
 
 const (

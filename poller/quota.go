@@ -27,14 +27,14 @@ const (
 type rules struct {
 	reserve   float64       // share of the day's quota left to other users of the key
 	companies int           // configured
-	jitter    time.Duration // after a reset, so that replicas do not all begin at once
+	jitter    time.Duration // behind the end of a pause at a reset, so that replicas do not all begin at once
 }
 
 // verdict is what the rules say to one request.
 type verdict struct {
 	granted bool
 	wait    time.Duration // not granted: try again after it, because the minute's bucket is empty
-	until   time.Time     // not granted and wait 0: nobody needs to ask before
+	until   time.Time     // not granted and wait 0: when it may be granted again, as far as is known
 	kind    push.Kind     // why
 	reason  string
 }
@@ -122,10 +122,19 @@ func (r rules) await(now time.Time, q *push.Quota, date time.Time) {
 	if r.spent(*q) == "" {
 		return
 	}
-	until := now.Add(q.Day.Add(24 * time.Hour).Sub(date)).Add(r.jitter)
-	if until.After(q.BlockedUntil) {
-		q.BlockedUntil, q.BlockedBy = until, push.KindQuota
+	hold(q, now.Add(q.Day.Add(24*time.Hour).Sub(date)).Add(r.jitter), push.KindQuota)
+}
+
+// hold lets nothing go before until. A pause that is longer stays as it is; one for a
+// refused key, which an answer under way may lift, becomes one that none lifts.
+func hold(q *push.Quota, until time.Time, kind push.Kind) {
+	if !until.After(q.BlockedUntil) {
+		if !refusesKey(q.BlockedBy) {
+			return
+		}
+		until = q.BlockedUntil
 	}
+	q.BlockedUntil, q.BlockedBy = until, kind
 }
 
 func refusesKey(kind push.Kind) bool {
@@ -150,19 +159,20 @@ func (r rules) settle(now time.Time, q *push.Quota, ask push.Ask, a push.Answer,
 	switch kind := statusKind(a.Status); {
 	case kind == push.KindThrottled && fault.Off(fault.Pause):
 	case kind == push.KindThrottled:
-		pause := backoff
+		wait := backoff
 		if a.HasRetryAfter {
-			pause = min(a.RetryAfter, longestPause)
+			wait = min(a.RetryAfter, longestPause)
 		}
 		reset := now.Truncate(24 * time.Hour).Add(24 * time.Hour)
-		until := now.Add(pause)
+		until := now.Add(wait)
 		if until.After(reset) {
 			until = reset.Add(r.jitter)
 		}
-		if until.After(q.BlockedUntil) {
-			q.BlockedUntil, q.BlockedBy = until, push.KindThrottled
-		}
+		hold(q, until, push.KindThrottled)
 	case kind != "" && ask.Purpose == push.ForUser:
+	case kind != "" && now.Before(q.BlockedUntil) && !refusesKey(q.BlockedBy):
+		// Was under way when the pause began, and does not end it: the first request
+		// after it tells whether the key is refused still.
 	case kind != "":
 		q.BlockedUntil, q.BlockedBy = now.Add(probePeriod), kind
 	case a.Status != 0 && a.Status < 500 && refusesKey(q.BlockedBy):

@@ -123,6 +123,36 @@ func TestSettle(t *testing.T) {
 		r.settle(midday, &q, push.Ask{}, push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: 20 * time.Hour}, 0)
 		assert.Equal(t, midday.Add(12*time.Hour), q.BlockedUntil)
 	})
+	t.Run("what was under way when a pause began does not end it", func(t *testing.T) {
+		throttled := push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: 10 * time.Minute}
+		soon := push.Answer{Status: 429, HasRetryAfter: true, RetryAfter: time.Minute}
+		for name, c := range map[string]struct {
+			answers []push.Answer
+			pause   time.Duration
+			kind    push.Kind
+		}{
+			"refused, taken":                  {[]push.Answer{{Status: 403}, {Status: 200}}, 0, ""},
+			"throttled, refused":              {[]push.Answer{throttled, {Status: 403}}, 10 * time.Minute, push.KindThrottled},
+			"throttled, refused, taken":       {[]push.Answer{throttled, {Status: 403}, {Status: 200}}, 10 * time.Minute, push.KindThrottled},
+			"refused, throttled, taken":       {[]push.Answer{{Status: 401}, throttled, {Status: 200}}, 10 * time.Minute, push.KindThrottled},
+			"refused, throttled less, taken":  {[]push.Answer{{Status: 402}, soon, {Status: 200}}, 5 * time.Minute, push.KindThrottled},
+			"throttled less, refused, longer": {[]push.Answer{soon, {Status: 402}, throttled}, 10 * time.Minute, push.KindThrottled},
+		} {
+			q := today(push.Quota{})
+			for _, a := range c.answers {
+				r.settle(midday, &q, push.Ask{}, a, 0)
+			}
+			if c.pause == 0 {
+				assert.Zero(t, q.BlockedUntil, name)
+			} else {
+				assert.Equal(t, midday.Add(c.pause), q.BlockedUntil, name)
+			}
+			assert.Equal(t, c.kind, q.BlockedBy, name)
+		}
+		q := today(push.Quota{BlockedUntil: midday.Add(time.Minute), BlockedBy: push.KindThrottled})
+		r.settle(midday.Add(time.Minute), &q, push.Ask{}, push.Answer{Status: 403}, 0)
+		assert.Equal(t, push.KindForbidden, q.BlockedBy, "a pause that is over says nothing")
+	})
 	t.Run("answers that overtake each other leave the least that remains", func(t *testing.T) {
 		q := today(push.Quota{})
 		for _, remaining := range []int{900, 700, 800} {

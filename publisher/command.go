@@ -41,10 +41,12 @@ func addCommand(want jetstream.StreamConfig) string {
 }
 
 // roomCommand says how to make room in a stream that refuses messages with
-// description.
+// description, where it is room that they want.
 func roomCommand(is jetstream.StreamConfig, description string) string {
 	edit := "make room with: nats stream edit " + is.Name + " "
 	switch {
+	case strings.Contains(description, "too many requests"):
+		return "the server has more to do than it can, and is asked again"
 	case strings.Contains(description, "maximum bytes"):
 		return edit + fmt.Sprintf("--max-bytes=%d", 2*is.MaxBytes)
 	case strings.Contains(description, "maximum messages per subject"):

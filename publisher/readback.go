@@ -57,8 +57,10 @@ func get(ctx context.Context, nc *nats.Conn, stream string, q Query) (*StoredMes
 	m := response.Message
 	stored := &StoredMessage{Sequence: m.Sequence, Subject: m.Subject, Data: m.Data, Time: m.Time, Header: nats.Header{}}
 	if len(m.Header) > 0 {
-		if stored.Header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
-			return nil, fmt.Errorf("headers of sequence %d of stream %s: %w", m.Sequence, stream, err)
+		// The server keeps whatever was sent. Headers that are none are nobody's of ours, and
+		// stand in the way of their own operation alone.
+		if header, err := nats.DecodeHeadersMsg(m.Header); err == nil {
+			stored.Header = header
 		}
 	}
 	stored.ID = stored.Header.Get(jetstream.MsgIDHeader)

@@ -3,6 +3,8 @@ package publisher
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -178,6 +180,32 @@ func TestAForeignMessageBelowTheFilterIsNotOverwritten(t *testing.T) {
 			assert.InDelta(t, 1, rejected(r, c.class), 0)
 		})
 	}
+}
+
+func TestHeadersThatAreNoneStandInTheWayOfTheirOwnOperationAlone(t *testing.T) {
+	b := startBroker(t)
+	nc := dial(t, b.url())
+	s, o := ensure(t, nc), newOutbox()
+	row := o.add("company", "key", "success")
+	good := o.add("company", "neighbour", "pending")
+	raw, err := net.Dial("tcp", b.address())
+	require.NoError(t, err)
+	defer raw.Close()
+	const header = "NATS/1.0\r\nnone\r\n\r\n"
+	_, err = fmt.Fprintf(raw, "CONNECT {\"headers\":true}\r\nHPUB codat.push.company.invoices.key.pending %d %d\r\n%s\r\n", len(header), len(header), header)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		m, err := s.Get(t.Context(), Query{Last: row.Filter})
+		return err == nil && m != nil
+	}, 10*time.Second, time.Millisecond)
+	r := newRelay(t, s, o)
+
+	result, err := r.RunOnce(t.Context())
+
+	require.NoError(t, err)
+	assert.Equal(t, Result{Taken: 2, Recorded: 1, Rejected: 1}, result)
+	assert.Equal(t, classForeignMessage, row.rejected)
+	assert.True(t, good.published)
 }
 
 func TestAnEventBehindWhichALaterOneStandsIsFoundOrSetAside(t *testing.T) {

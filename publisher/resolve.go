@@ -33,7 +33,7 @@ func (b *batch) publish(ctx context.Context, attempts []attempt) []attempt {
 			if fault.Off(fault.FullIsWaiting) {
 				b.reject(ctx, a.pending, "full", a.err.Error())
 			}
-			b.fail(fmt.Errorf("stream %s has no room: %w; %s", b.known.Config.Name, a.err, roomCommand(b.known.Config, a.err.Error())))
+			b.fail(fmt.Errorf("stream %s takes nothing: %w; %s", b.known.Config.Name, a.err, roomCommand(b.known.Config, a.err.Error())))
 		case unpublishable:
 			if fault.Off(fault.SetAside) {
 				b.fail(a.err)

@@ -62,8 +62,7 @@ type Limits struct {
 	Remaining *int
 }
 
-// Kind is the closed set of ways in which a request can fail; it is the only
-// error label that metrics carry.
+// Kind is the closed set of ways in which a request can fail.
 type Kind string
 
 // The kinds of failure, and what each asks of the caller.
@@ -82,7 +81,7 @@ const (
 	KindTooLarge     Kind = "too_large"    // a body over the limit
 )
 
-// Kinds lists every Kind, for metrics and tests.
+// Kinds lists every Kind, for tests.
 var Kinds = []Kind{KindQuota, KindThrottled, KindUnauthorised, KindPayment, KindForbidden, KindNotFound,
 	KindRefused, KindUnavailable, KindRedirected, KindTransport, KindMalformed, KindTooLarge}
 

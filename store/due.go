@@ -15,8 +15,8 @@ const maxDue = 10_000
 
 // Due lists the operations of companies that want to be asked: unfinished ones
 // last seen longer ago than max(period, a tenth of their age), at most an hour,
-// and disputed ones; youngest first. A list that reached an operation counts as
-// having seen it.
+// and disputed ones; youngest first. Seen is what a list or a get has shown: that a
+// list reached as far as an operation, and did not show it, is a reason to ask.
 func (s *Store) Due(ctx context.Context, companies []push.Company, now time.Time, period time.Duration) ([]push.Due, error) {
 	ids := make([]string, len(companies))
 	for i, c := range companies {
@@ -28,14 +28,9 @@ select o.company_id, o.push_operation_key, o.requested_at,
        o.disputed_status is not null
 from pushwatch.operation o
 join pushwatch.company c on c.company_id = o.company_id
-cross join lateral (
-    select greatest(o.looked_at, o.got_at, (select max(l.looked_at) from pushwatch.company_look l
-        where l.company_id = o.company_id
-          and (l.reached_at = '-infinity' or l.reached_at < o.requested_at))) as at
-) as seen
 where o.company_id = any($1::text[]) and (not o.is_terminal or o.disputed_status is not null)
   and (o.disputed_status is not null
-       or seen.at <= $2::timestamptz - least(interval '1 hour',
+       or greatest(o.looked_at, o.got_at) <= $2::timestamptz - least(interval '1 hour',
             greatest($3::interval, ($2::timestamptz - coalesce(o.requested_at, o.first_seen_at)) / 10)))
 order by coalesce(o.requested_at, o.first_seen_at) desc, o.company_id, o.push_operation_key
 limit $4::integer`

@@ -74,7 +74,8 @@ from pushwatch.outbox`
 }
 
 // OldestPending returns how long the oldest event that may be published has waited;
-// 0 when none does. It looks at one event of each bucket.
+// 0 when none does. It looks at the oldest of each bucket, which lies near the beginning
+// of an outbox that is long.
 func (s *Store) OldestPending(ctx context.Context) (time.Duration, error) {
 	const q = `
 select greatest(coalesce(pg_catalog.clock_timestamp() - min(o.created_at), '0'), '0')

@@ -12,9 +12,15 @@ import (
 
 const daysAhead = 3
 
-// RollSent makes the day partitions of sent events that are needed soon and
-// drops those that lie wholly before horizon, unless fewer than 10,000 newer
-// events would be left. It may run at any time and in several processes.
+// ErrLocked says that another session holds a lock for longer than what is left
+// undone may wait, which may be done at any time.
+var ErrLocked = errors.New("another session holds the table, such as a dump")
+
+// RollSent makes the day partitions of sent events that are needed soon, and those of
+// events that were published without one, and drops those that lie wholly before
+// horizon, unless fewer than 10,000 newer events would be left. It may run at any time
+// and in several processes. What [ErrLocked] leaves undone harms nothing until it is
+// run again.
 func (s *Store) RollSent(ctx context.Context, horizon time.Duration) error {
 	today := s.Now().Truncate(24 * time.Hour)
 	var errs []error
@@ -36,17 +42,19 @@ func (s *Store) addSentDay(ctx context.Context, day time.Time) error {
 		return err
 	}
 	_, err = s.pool.Exec(ctx, `select pushwatch.add_sent_day($1::date)`, day.Format(time.DateOnly))
-	if err != nil && !madeMeanwhile(err) {
-		return fmt.Errorf("add partition %s: %w", name, err)
+	if err != nil {
+		return fmt.Errorf("add partition %s: %w", name, locked(err))
 	}
 	return nil
 }
 
-// madeMeanwhile reports whether a table could not be made because another process
-// made it at the same moment: "if not exists" looks before that one commits.
-func madeMeanwhile(err error) bool {
+// locked returns err, or ErrLocked in its place.
+func locked(err error) error {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "42P07" || pg.Code == uniqueViolation) // duplicate_table, or its row in the catalogue
+	if errors.As(err, &pg) && pg.Code == lockNotAvailable {
+		return ErrLocked
+	}
+	return err
 }
 
 func (s *Store) dropSentDays(ctx context.Context, before time.Time) error {
@@ -80,5 +88,5 @@ func (s *Store) dropSentDay(ctx context.Context, day time.Time) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	_, err := s.pool.Exec(ctx, `select pushwatch.drop_sent_day($1::date)`, day.Format(time.DateOnly))
-	return err
+	return locked(err)
 }

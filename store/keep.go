@@ -231,10 +231,10 @@ func lastSeen(ctx context.Context, tx pgx.Tx, r push.Record, sights []*sight) er
 		return nil
 	}
 	const q = `
-select o.push_operation_key, greatest(o.looked_at, o.got_at,
+select o.push_operation_key, greatest(o.looked_at, o.got_at, case when o.is_terminal then
        (select max(l.looked_at) from pushwatch.company_look l
         where l.company_id = o.company_id and l.looked_at < b.before
-          and (l.reached_at = '-infinity' or l.reached_at < o.requested_at)))
+          and (l.reached_at = '-infinity' or l.reached_at < o.requested_at)) end)
 from unnest($2::text[], $3::timestamptz[]) as b(key, before)
 join pushwatch.operation o on o.company_id = $1::text and o.push_operation_key = b.key`
 	rows, err := tx.Query(ctx, q, r.Company.ID, keys, before)

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
 	"github.com/pushwatch/pushwatch/event"
@@ -116,7 +116,7 @@ func TestARelayThatLostItsLeaseMarksNothing(t *testing.T) {
 	assert.Len(t, pending(r, r.Outbox(other)), 1, "the new holder has it")
 }
 
-func TestEventsThatTheStreamLostComeBackByteForByteAndInOrder(t *testing.T) {
+func TestEventsThatTheStreamLostComeBackMarkedAndInOrder(t *testing.T) {
 	r := newRig(t, store.Config{})
 	r.firstLook()
 	require.NoError(t, r.RollSent(t.Context(), time.Hour))
@@ -137,12 +137,24 @@ func TestEventsThatTheStreamLostComeBackByteForByteAndInOrder(t *testing.T) {
 	storetest.CheckInvariants(t, r.url)
 	again := pending(r, o)
 	require.Len(t, again, 1)
-	assert.Equal(t, v1.Message, again[0].Message)
+	assert.Equal(t, marked(v1.Message), again[0].Message)
 	send(r, o, 11, again[0])
 	again = pending(r, o)
 	require.Len(t, again, 1)
-	assert.Equal(t, v2.Message, again[0].Message)
+	assert.Equal(t, marked(v2.Message), again[0].Message)
 	assert.Equal(t, uint64(11), again[0].PreviousSequence)
+
+	n, err = o.Requeue(t.Context(), lost, 0)
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	assert.Equal(t, marked(v1.Message), pending(r, o)[0].Message, "once more")
+}
+
+// marked is a message that the stream lost.
+func marked(m event.Message) event.Message {
+	m.Header = maps.Clone(m.Header)
+	m.Header["Pushwatch-Replayed"] = "1"
+	return m
 }
 
 // The database is an older copy since the event was read, and another one has its version.
@@ -219,23 +231,54 @@ insert into pushwatch.sent select now(), 1, n, 'c', 'k', n, 0, 'e', null, 's', '
 	assert.Equal(t, int64(4), query[int64](r, partitions))
 }
 
-func TestADayOfSentEventsThatAnotherProcessIsMakingIsNoError(t *testing.T) {
+// A dump holds each table for as long as it takes.
+func TestADayOfSentEventsWaitsForNobodyLong(t *testing.T) {
 	r := newRig(t, store.Config{})
-	other, err := pgx.Connect(t.Context(), r.url)
+	const partitions = `select count(*) from pg_inherits where inhparent = 'pushwatch.sent'::regclass`
+	dump, err := pgx.Connect(t.Context(), r.url)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, other.Close(t.Context())) }()
-	day := r.Now().Truncate(24 * time.Hour)
-	_, err = other.Exec(t.Context(), fmt.Sprintf(`begin; create table pushwatch.sent_%s partition of pushwatch.sent for values from ('%s') to ('%s')`,
-		day.Format("20060102"), day.Format(time.RFC3339), day.Add(24*time.Hour).Format(time.RFC3339)))
+	defer func() { require.NoError(t, dump.Close(t.Context())) }()
+	_, err = dump.Exec(t.Context(), `begin; lock table pushwatch.sent in access share mode`)
 	require.NoError(t, err)
-	var made errgroup.Group
-	made.Go(func() error { return r.RollSent(t.Context(), time.Hour) })
-	require.Eventually(t, func() bool {
-		return query[int64](r, `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) == 1
-	}, 20*time.Second, 5*time.Millisecond)
-	_, err = other.Exec(t.Context(), `commit`)
+	require.ErrorIs(t, r.RollSent(t.Context(), time.Hour), store.ErrLocked)
+	assert.Equal(t, int64(1), query[int64](r, partitions), "the default")
+
+	_, err = dump.Exec(t.Context(), `commit`)
 	require.NoError(t, err)
-	require.NoError(t, made.Wait())
+	require.NoError(t, r.RollSent(t.Context(), time.Hour))
+	assert.Equal(t, int64(4), query[int64](r, partitions))
+}
+
+// A process that slept for days publishes before it makes the day.
+func TestWhatWasPublishedOnADayWithoutAPartitionMovesToIt(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("today", push.Pending), r.op("long ago", push.Pending))
+	o := r.Outbox(r.leases)
+	for i, p := range pending(r, o) {
+		send(r, o, uint64(i+1), p)
+	}
+	require.NoError(t, r.exec(`
+with aged as (
+    update pushwatch.sent set published_at = published_at - interval '30 days' where push_operation_key = 'long ago' returning published_at
+)
+update pushwatch.publication set published_at = aged.published_at from aged where push_operation_key = 'long ago'`))
+	kept, err := o.Newest(t.Context(), 0, 10)
+	require.NoError(t, err)
+	require.Len(t, kept, 2)
+
+	require.NoError(t, r.RollSent(t.Context(), 60*24*time.Hour))
+
+	assert.Zero(t, query[int64](r, `select count(*) from pushwatch.sent_default`))
+	long := query[time.Time](r, `select min(published_at) from pushwatch.sent`)
+	for day, rows := range map[time.Time]int64{r.Now(): 1, long: 1, r.Now().AddDate(0, 0, 1): 0, r.Now().AddDate(0, 0, 2): 0} {
+		assert.Equal(t, rows, query[int64](r, `select count(*) from pushwatch.sent_`+day.UTC().Format("20060102")), "%s", day)
+	}
+	again, err := o.Newest(t.Context(), 0, 10)
+	require.NoError(t, err)
+	assert.Equal(t, kept, again)
+	const indexes = `select count(*) from pg_inherits where inhparent = 'pushwatch.sent_age'::regclass`
+	assert.Equal(t, int64(5), query[int64](r, indexes), "of the default, the day of long ago, and three days")
 }
 
 // How old an event is, the database's clock says alone: a process may have slept.

@@ -338,6 +338,28 @@ func TestLastSeenPreviousAtIsTheLatestLookThatStillShowedIt(t *testing.T) {
 	history := r.transitions("k")
 	require.Len(t, history, 2)
 	assert.Equal(t, reached, history[1].Seen.UTC())
+
+	again := r.tick()
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: again}, Ordered: true, Rows: push.RowsOf(op, older)}})
+	op.Status = push.Failed
+	r.look(push.FromGet, op) // a dispute
+	r.look(push.FromGet, op)
+	assert.Equal(t, again, r.transitions("k")[2].Seen.UTC(), "a finished one, which is not written when it reads the same")
+}
+
+func TestAListThatDoesNotShowAnUnfinishedOperationHasNotSeenIt(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	op, other := r.op("k", push.Pending), r.op("other", push.Success)
+	other.RequestedOn = op.RequestedOn.Add(-time.Minute)
+	shown := r.tick()
+	r.record(push.Record{Page: push.Page{Look: push.Look{StartedAt: shown}, Ordered: true, Last: true, Rows: push.RowsOf(op, other)}})
+	r.tick()
+	r.record(push.Record{Page: push.Page{Ordered: true, Last: true, Rows: push.RowsOf(other)}})
+
+	op.Status = push.Success
+	r.look(push.FromGet, op)
+	assert.Equal(t, shown, r.transitions("k")[1].Seen.UTC())
 }
 
 func TestKnowingAPageProvesNothingWhileAnEarlierWalkIsUnfinished(t *testing.T) {
@@ -420,9 +442,21 @@ func TestTheLastPageOfAWalkRecordedTwiceIsRecordedOnce(t *testing.T) {
 			assert.True(t, first.Finished)
 			assert.True(t, again.Finished)
 			assert.Zero(t, again.Events)
-			assert.Equal(t, []string{"2 pages, ended"}, query[[]string](r, `
-select array_agg(pages || ' pages' || case when finished_at is null then '' else ', ended' end) from pushwatch.walk
-where kind = $1`, string(kind)))
+			const walks = `
+select array_agg(pages || ' pages' || case when finished_at is null then '' else ', ended' end order by started_at) from pushwatch.walk
+where kind = $1`
+			assert.Equal(t, []string{"2 pages, ended"}, query[[]string](r, walks, string(kind)))
+
+			walk, err = r.OpenWalk(t.Context(), r.company, kind, r.tick())
+			require.NoError(t, err)
+			r.record(page(1, push.GoOn))
+			kept := []string{"1 pages"} // of discover walks the last one alone
+			if kind == push.WalkSweep {
+				kept = []string{"2 pages, ended", "1 pages"}
+			}
+			assert.Equal(t, kept, query[[]string](r, walks, string(kind)))
+			r.record(page(2, push.Done))
+			assert.Equal(t, "2 pages, ended", query[[]string](r, walks, string(kind))[len(kept)-1])
 		})
 	}
 }

@@ -151,7 +151,7 @@ func TestTheFunctionsOfTheOwnerAreNotEverybodys(t *testing.T) {
 	definers := query[[]string](r, `
 select coalesce(array_agg(p.proname || ' ' || array_to_string(coalesce(p.proconfig, '{}'), ',') order by p.proname), '{}')
 from pg_catalog.pg_proc p where p.pronamespace = 'pushwatch'::regnamespace and p.prosecdef`)
-	assert.Equal(t, []string{"add_sent_day search_path=pg_catalog, pg_temp", "drop_sent_day search_path=pg_catalog, pg_temp"}, definers)
+	assert.Equal(t, []string{"add_sent_day search_path=pg_catalog, pg_temp,lock_timeout=1s", "drop_sent_day search_path=pg_catalog, pg_temp,lock_timeout=1s"}, definers)
 }
 
 // A table of the writer's own making cannot come before those that the functions

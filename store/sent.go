@@ -60,8 +60,8 @@ func (o *Outbox) kept(ctx context.Context, q string, within time.Duration, max i
 	return all, nil
 }
 
-// Requeue makes published events pending again, byte for byte, because the stream
-// has lost them: of each operation those above what is left of it, and published
+// Requeue makes published events pending again, with the same id and bytes and marked
+// by [event.HeaderReplayed], because the stream has lost them: of each operation those above what is left of it, and published
 // within the age, 0 for any. Only those inside the audit horizon can come back; it
 // returns how many did. Those of a bucket whose lease is not ours any more are left to
 // its new holder, and make it [ErrFenced]: that nothing of an operation came back must
@@ -105,8 +105,8 @@ with gone as (
 ), back as (
     insert into pushwatch.outbox (company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject,
         filter, header, payload, created_at)
-    select company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject, filter, header,
-        payload, created_at from lost
+    select company_id, push_operation_key, version, bucket, event_id, previous_event_id, subject, filter,
+        header || pg_catalog.jsonb_build_object($7::text, '1'), payload, created_at from lost
     order by published_at, stream_sequence
     on conflict (company_id, push_operation_key, version) do nothing
     returning version
@@ -115,7 +115,7 @@ select (select count(*) from back),
        (select count(*) from gone g where not exists (select from fenced f where f.name = g.lease and f.token = g.token))`
 	var n, left int
 	err := o.store.tx(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		return tx.QueryRow(ctx, q, companies, keys, aboves, leases, held, bound(within)).Scan(&n, &left)
+		return tx.QueryRow(ctx, q, companies, keys, aboves, leases, held, bound(within), event.HeaderReplayed).Scan(&n, &left)
 	})
 	if err == nil && left > 0 {
 		err = ErrFenced

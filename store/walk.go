@@ -119,9 +119,11 @@ where company_id = $1::text
 
 // noteWalk keeps how far a walk has come; a page that was read again does not move
 // it back, and the last page of all, recorded again because the answer to its commit
-// was lost, finds the walk ended and leaves it so. A discover walk that ends on its first page never gets here: a quiet
-// company leaves no row. If we crash after this commit, the open row tells the next
-// discover walk that what this one has recorded proves nothing.
+// was lost, finds the walk ended and leaves it so. A discover walk that ends on its
+// first page never gets here: a quiet company leaves no row. One that goes deeper takes
+// over the row of the one before, which nobody reads any more. If we crash after this
+// commit, the open row tells the next discover walk that what this one has recorded
+// proves nothing.
 func noteWalk(ctx context.Context, tx pgx.Tx, r push.Record, finished bool) error {
 	const q = `
 with noted as (
@@ -133,11 +135,19 @@ with noted as (
         operations = operations + $7::bigint, finished_at = case when $8::boolean then $9::timestamptz end
     where company_id = $1::text and kind = $2::text and finished_at is null
     returning 1
+), begun as (
+    update pushwatch.walk
+    set started_at = $3::timestamptz, newest_at = $4::timestamptz, next_page = $5::integer + 1, page_size = $6::integer,
+        pages = 1, operations = $7::bigint, finished_at = case when $8::boolean then $9::timestamptz end
+    where company_id = $1::text and kind = $2::text and $2::text = 'discover' and not exists (select from noted)
+      and started_at < $3::timestamptz
+      and started_at = (select max(w.started_at) from pushwatch.walk w where w.company_id = $1::text and w.kind = $2::text)
+    returning 1
 )
 insert into pushwatch.walk (company_id, kind, started_at, newest_at, next_page, page_size, pages, operations, finished_at)
 select $1::text, $2::text, $3::timestamptz, $4::timestamptz, $5::integer + 1, $6::integer, 1, $7::bigint,
        case when $8::boolean then $9::timestamptz end
-where not exists (select from noted)
+where not exists (select from noted) and not exists (select from begun)
 on conflict (company_id, kind, started_at) do nothing`
 	page := r.Page
 	_, err := tx.Exec(ctx, q, r.Company.ID, string(r.Walk.Kind), r.Walk.StartedAt, nullable(page.Newest()),

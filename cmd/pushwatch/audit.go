@@ -44,12 +44,14 @@ func (d *daemon) auditAgainst(ctx context.Context, truth map[audit.Operation]str
 	return a.Report(), err
 }
 
-// readStream tells a every message of the stream.
+// readStream tells a every message of the stream. One that is no event is somebody
+// else's.
 func readStream(ctx context.Context, nc *nats.Conn, stream string, a *audit.Audit) error {
 	return publisher.ReadAll(ctx, nc, stream, func(m publisher.StoredMessage) error {
 		var e event.Event
-		if err := json.Unmarshal(m.Data, &e); err != nil {
-			return fmt.Errorf("message %d of the stream: %w", m.Sequence, err)
+		if json.Unmarshal(m.Data, &e) != nil {
+			a.Foreign(fmt.Sprintf("message %d of the stream", m.Sequence))
+			return nil
 		}
 		a.Message(audit.Operation{CompanyID: e.CompanyID, Key: e.PushOperationKey}, e.Version, m.ID)
 		return nil

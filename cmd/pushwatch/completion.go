@@ -6,6 +6,10 @@ import "github.com/spf13/cobra"
 // where nothing is known it is not the name of a file.
 func complete(cmd *cobra.Command) {
 	cmd.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	statuses := []cobra.Completion{"pending", "success", "failed", "timedout"}
+	if cmd.Name() == "tail" { // of events, which are named so too
+		statuses = append(statuses, "stalled", "gone")
+	}
 	for flag, completion := range map[string]cobra.CompletionFunc{
 		"config": func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
@@ -14,7 +18,7 @@ func complete(cmd *cobra.Command) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
 		"log-level": words("debug", "info", "warn", "error"),
-		"status":    words("pending", "success", "failed", "timedout", "stalled", "gone"),
+		"status":    words(statuses...),
 	} {
 		// It fails for a flag that this command has not.
 		_ = cmd.RegisterFlagCompletionFunc(flag, completion)

@@ -175,7 +175,10 @@ func (d *daemon) newPoller(now func() time.Time, metrics *poller.Metrics) (*poll
 // start takes the leases and begins to work. When it fails it gives back what it may
 // have taken: a signal can come between their commit and its answer.
 func (d *daemon) start(ctx context.Context) error {
-	if err := d.store.RollSent(ctx, d.settings.horizon); err != nil {
+	switch err := d.store.RollSent(ctx, d.settings.horizon); {
+	case errors.Is(err, store.ErrLocked):
+		d.settings.log.Warn("partitions of sent events", "error", err)
+	case err != nil:
 		return err
 	}
 	if err := d.configure(ctx, d.settings.companies, d.settings.reserve); err != nil {

@@ -75,12 +75,12 @@ func runDemo(ctx context.Context, o demoOptions, out, progress io.Writer) (err e
 	fmt.Fprintln(progress, "starting PostgreSQL and NATS ...")
 	postgres, err := embedded.StartPostgres(ctx, embedded.PostgresConfig{Dir: dir.Path, EndWithUs: true})
 	if err != nil {
-		return err
+		return &serviceError{"embedded PostgreSQL", err}
 	}
 	defer func() { err = errors.Join(err, postgres.Stop(context.WithoutCancel(ctx))) }()
 	broker, err := embedded.StartNATS(embedded.NATSConfig{Dir: dir.Path, Logger: log})
 	if err != nil {
-		return err
+		return &serviceError{"embedded NATS", err}
 	}
 	defer broker.Stop()
 	sim, err := codatsim.New(codatsim.Config{Seed: o.seed, Companies: codatsim.MakeCompanies(o.seed, o.companies),

@@ -283,6 +283,11 @@ func TestWhatTheBrokerLostIsPublishedAgain(t *testing.T) {
 				require.True(t, h.audit().Sound())
 
 				damage.do(h)
+				left := map[string]bool{} // none, and an error, where the stream is gone
+				_ = publisher.ReadAll(t.Context(), h.nats, "CODAT_PUSH", func(m publisher.StoredMessage) error {
+					left[m.ID] = true
+					return nil
+				})
 				for range 2 { // the first notices that the stream is another, the second heals it
 					h.ahead += 11 * time.Second
 					h.drain(h.relay)
@@ -295,6 +300,10 @@ func TestWhatTheBrokerLostIsPublishedAgain(t *testing.T) {
 					return
 				}
 				assert.True(t, report.Sound(), "%s, unknown %d", report, report.Unknown)
+				for _, m := range h.messages() {
+					marked := m.Header.Get(event.HeaderReplayed) == "1"
+					require.Equal(t, !left[m.ID], marked, "%s is marked as published again", m.ID)
+				}
 				h.look(h.operations(1, 20, push.Failed)...) // goes on behind what was healed
 				h.drain(h.relay)
 				assert.True(t, h.audit().Sound())

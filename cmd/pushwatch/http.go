@@ -60,10 +60,15 @@ func (d *daemon) readiness(ctx context.Context) (bool, map[string]check) {
 
 // databaseHealth tells whether the database answers, and takes what is written.
 func (d *daemon) databaseHealth(ctx context.Context, now time.Time) check {
+	leasing := checkOf(d.leases.Health())
 	if err := d.store.Ping(ctx); err != nil {
-		return checkOf(false, err.Error(), now)
+		gone := checkOf(false, err.Error(), now)
+		if !leasing.OK { // for as long, as far as anybody looked
+			gone.Since = leasing.Since
+		}
+		return gone
 	}
-	if leasing := checkOf(d.leases.Health()); !leasing.OK {
+	if !leasing.OK {
 		return leasing
 	}
 	return checkOf(d.poller.Keeping())

@@ -127,6 +127,15 @@ func TestEventsTooLargeForTheBrokerWaitAndNothingElseDoes(t *testing.T) {
 	assert.Zero(t, audited.code, "a gap that somebody asked for is no damage: %s", audited.stdout)
 	interrupt(t, daemon)
 	assert.Contains(t, run(t, w.environ(), "show", "dropped").stdout, "dropped")
+
+	nc, err := publisher.Dial(t.Context(), publisher.DialConfig{URL: w.natsURL})
+	require.NoError(t, err)
+	defer nc.Close()
+	_, err = nc.Request("codat.push.c.d.k.success", []byte("no event"), 10*time.Second)
+	require.NoError(t, err)
+	audited = run(t, w.environ(), "audit")
+	assert.Equal(t, exitFailed, audited.code, audited.stderr)
+	assert.Regexp(t, `unknown +1\n\nunknown +message [0-9]+ of the stream\n`, audited.stdout)
 }
 
 // TestRecordsAreRetriedThroughTheLedgerOrWaitForASweep breaks what gets and lists

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pushwatch/pushwatch/codat/codatsim"
 	"github.com/pushwatch/pushwatch/internal/embedded"
+	"github.com/pushwatch/pushwatch/internal/faultproxy"
 	"github.com/pushwatch/pushwatch/store/storetest"
 )
 
@@ -95,6 +99,27 @@ func TestAnEmbeddedServerThatDiesOrHangsIsToldAndStartedAgain(t *testing.T) {
 	w.damaged(t) // the stream is there again: only then can it be compared
 	w.finish(t, daemon.Process)
 	require.NoError(t, daemon.Wait())
+}
+
+func TestSinceWhenTheDatabaseIsAwayIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, codatsim.Config{})
+	there, err := pgx.ParseConfig(w.databaseURL)
+	require.NoError(t, err)
+	proxy, err := faultproxy.New(faultproxy.To(pgconn.NetworkAddress(there.Host, there.Port)))
+	require.NoError(t, err)
+	defer proxy.Close()
+	through := url.URL{Scheme: "postgres", User: url.UserPassword(there.User, there.Password), Host: proxy.Addr(), Path: there.Database,
+		RawQuery: "sslmode=disable"}
+	daemon := w.start(t, w.environ("DATABASE_URL="+through.String()))
+	require.Eventually(t, func() bool { return w.readyz(t).Ready }, time.Minute, 50*time.Millisecond)
+	proxy.Close()
+	require.Eventually(t, func() bool {
+		since := w.readyz(t).Checks["database"].Since
+		return since != nil && time.Since(*since) > 2*time.Second
+	}, time.Minute, 50*time.Millisecond)
+	require.NoError(t, daemon.Process.Kill())
+	require.Error(t, daemon.Wait())
 }
 
 // TestADatabaseThatRefusesWhatIsSeenIsNotReady lets the database answer, and take

@@ -148,6 +148,12 @@ func (a *Audit) Message(op Operation, version int64, eventID string) {
 	}
 }
 
+// Foreign tells the next message of the stream, which is no event, by a name of its own.
+func (a *Audit) Foreign(name string) {
+	a.report.Published++
+	a.messages[name]++
+}
+
 // Report compares what was told.
 func (a *Audit) Report() Report {
 	r := a.report

@@ -75,6 +75,12 @@ func TestReportCountsEachKindOfDamageByItself(t *testing.T) {
 			a.Message(one, 1, "1-1")
 			a.Message(two, 1, "2-1")
 		}, Report{Operations: 2, Changes: 3, Published: 3, OutOfOrder: 2}},
+		{"messages that are no events are unknown", func(a *Audit) {
+			sound(a)
+			stream(a)
+			a.Foreign("message 4 of the stream")
+			a.Foreign("message 5 of the stream")
+		}, Report{Operations: 2, Changes: 3, Published: 5, Unknown: 2}},
 		{"a message of no transition is unknown", func(a *Audit) { sound(a); stream(a); a.Message(two, 2, "2-2") },
 			Report{Operations: 2, Changes: 3, Published: 4, Unknown: 1}},
 	}

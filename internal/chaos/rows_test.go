@@ -39,7 +39,7 @@ var rows = []row{
 	{"C18", "pages that drift while they are read", [3]int{0, 40, 1000}, 12, fault.Overlap + "," + fault.UnfinishedWalk, drift},
 	{"C19", "statuses that go back, flap and clash", [3]int{0, 0, 1000}, 100, fault.Dispute, lies},
 	{"C20", "stream full, then room", [3]int{1, 10, 50}, 2, fault.FullIsWaiting, fullStreams},
-	{"C21", "disk full under NATS, PostgreSQL, both", [3]int{0, 0, 20}, 2, fault.Watchdog, fullDisks},
+	{"C21", "disk full under NATS, PostgreSQL, both", [3]int{0, 0, 60}, 2, fault.Watchdog, fullDisks},
 	{"C22", "stream purged, deleted, made anew, changed", [3]int{0, 8, 20}, 4, fault.TailAudit, lostStreams},
 	{"C23", "the broker takes smaller messages than events", [3]int{0, 0, 10}, 1, fault.SetAside, smallMessages},
 	{"C26", "an older or a fresh database beside the stream", [3]int{0, 0, 20}, 4, fault.Adoption, lostDatabases},

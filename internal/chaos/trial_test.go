@@ -71,7 +71,7 @@ func (t *trial) wait(d time.Duration) {
 }
 
 // inTime returns how long something may take that the matrix gives d: as long in
-// the nightly form, which has the machine to itself, and more beside other tests.
+// the nightly form, and more in the two that are to pass beside anything.
 func inTime(d time.Duration) time.Duration {
 	if forms[*formFlag] == nightly {
 		return d
@@ -109,7 +109,7 @@ type verdict struct {
 	Orphans    int // broken invariants of the database
 	Quota      int // requests beyond what the quota allows
 
-	Recovery []time.Duration // from the end of a fault to the next event
+	Recovery []time.Duration // from the end of a fault to the next event, or as recoversEverywhere says
 	Figures  []string        // what else was measured
 	Broken   []string        // what else the row promises and is not so
 }
@@ -215,10 +215,9 @@ func writeTable() {
 		if r.off != "" {
 			title = "*without " + r.off + "*"
 		}
-		recovery, _, _ := strings.Cut(r.v.recovery(), " (")
 		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d | %s | %s | %s |\n", r.row.id, title, r.n,
 			r.v.Operations, r.v.Changes, r.v.Lost, r.v.Duplicated, r.v.OutOfOrder, r.v.Phantom, r.v.Orphans, r.v.Quota,
-			recovery, strings.Join(append(r.v.Figures, r.v.Broken...), "; "), r.took.Round(time.Second))
+			r.v.recovery(), strings.Join(append(r.v.Figures, r.v.Broken...), "; "), r.took.Round(time.Second))
 	}
 	if err := os.WriteFile(*tableFlag, []byte(b.String()), 0o644); err != nil {
 		fmt.Fprintln(os.Stderr, err)

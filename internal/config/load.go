@@ -7,8 +7,8 @@ import (
 
 // Load returns the configuration that a file, the environment (as "NAME=value")
 // and flags make up, and what should be mended in it. Its errors are of type
-// *[Error]. It reads the configuration file, the key and the token and changes
-// nothing.
+// *[Error]. It reads the configuration file, the files that it names (key, token and
+// certificates) and changes nothing.
 func Load(args Flags, environ []string) (Config, Warnings, error) {
 	var c Config
 	l := loader{args: args, config: &c, settings: settings(&c, args.CheckSchedule)}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -148,17 +149,16 @@ func background(t *testing.T, cmd *exec.Cmd) (output string) {
 // said waits until a file holds what pattern describes, and returns its group.
 func said(t *testing.T, output string, pattern *regexp.Regexp) string {
 	t.Helper()
-	var found [][]byte
-	var text []byte
-	deadline := time.Now().Add(time.Minute)
-	for ; found == nil && time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
-		var err error
-		text, err = os.ReadFile(output)
-		require.NoError(t, err)
-		found = pattern.FindSubmatch(text)
+	found := func() [][]byte {
+		text, err := os.ReadFile(output)
+		assert.NoError(t, err)
+		return pattern.FindSubmatch(text)
 	}
-	require.NotNil(t, found, "%s was not said in a minute:\n%s", pattern, text)
-	return string(found[1])
+	if !assert.Eventually(t, func() bool { return found() != nil }, time.Minute, 20*time.Millisecond, "%s was not said", pattern) {
+		text, _ := os.ReadFile(output)
+		require.FailNow(t, "what was said instead", string(text))
+	}
+	return string(found()[1])
 }
 
 var (

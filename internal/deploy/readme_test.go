@@ -259,10 +259,16 @@ func TestTheEventOfREADMEIsValidByItsSchema(t *testing.T) {
 func TestTheMetricsOfREADMEAreThePrograms(t *testing.T) {
 	program := text(t, "publisher/metrics.go") + text(t, "poller/metrics.go") + text(t, "poller/ledger.go") +
 		text(t, "cmd/pushwatch/databasemetrics.go")
-	for _, name := range regexp.MustCompile(`\bpushwatch_[a-z_]+`).FindAllString(text(t, "README.md"), -1) {
+	readme := text(t, "README.md")
+	for _, name := range regexp.MustCompile(`\bpushwatch_[a-z_]+`).FindAllString(readme, -1) {
 		if name != "pushwatch_reporting" {
 			assert.Contains(t, program, `"`+name+`"`)
 		}
+	}
+	names := regexp.MustCompile(`"(pushwatch_[a-z_]+)"`).FindAllStringSubmatch(program, -1)
+	require.Greater(t, len(names), 15)
+	for _, name := range names {
+		assert.Contains(t, readme, name[1])
 	}
 }
 

@@ -2,6 +2,7 @@ package house
 
 import (
 	"go/ast"
+	"go/token"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,12 +16,88 @@ const mostMethods = 4
 // of taking it from their caller.
 var clocks = []exception{}
 
-// checkSleeps: a test waits for a signal, or sleeps in virtual time.
+// waits are the tests outside a bubble that wait for a time and for nothing else.
+var waits = []exception{
+	{"cmd/pushwatch/replicas_test.go", "processes are killed every two seconds, and Codat takes its time to answer"},
+	{"internal/chaos/trial_test.go", "faults strike processes at random moments and for a while"},
+	{"internal/chaos/codat_test.go", "a body trickles"},
+	{"internal/embedded/orphan_test.go", "a start is killed at each of its moments"},
+}
+
+// checkSleeps: a test waits for a signal, or sleeps in virtual time. A timer beside a
+// signal says how long that is waited for; alone it is a sleep.
 func checkSleeps(s source) (findings []string) {
 	if !s.test() || s.imported("testing/synctest") != "" {
 		return nil
 	}
-	return s.calls("time.Sleep without testing/synctest", "Sleep")
+	findings = s.calls("time.Sleep without testing/synctest", "Sleep")
+	beside := map[ast.Node]bool{} // the receives beside a signal
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if cases, ok := n.(*ast.SelectStmt); ok {
+			var timers []ast.Node
+			signals := 0
+			for _, c := range cases.Body.List {
+				received := received(c.(*ast.CommClause).Comm)
+				switch {
+				case received != nil && s.timer(received.X):
+					timers = append(timers, received)
+				case received == nil || !over(received.X):
+					signals++
+				}
+			}
+			for _, timer := range timers {
+				beside[timer] = signals > 0
+			}
+		}
+		if r, ok := n.(*ast.UnaryExpr); ok && r.Op == token.ARROW && s.timer(r.X) && !beside[r] {
+			findings = append(findings, s.at(r, "a wait for a time and nothing else"))
+		}
+		return true
+	})
+	return findings
+}
+
+// received is what a case of a select receives from; nil if it sends, or is the default.
+func received(s ast.Stmt) *ast.UnaryExpr {
+	var x ast.Expr
+	switch s := s.(type) {
+	case *ast.ExprStmt:
+		x = s.X
+	case *ast.AssignStmt:
+		x = s.Rhs[0]
+	}
+	r, _ := x.(*ast.UnaryExpr)
+	return r
+}
+
+// timer reports whether a channel is C of a timer, or time.After's.
+func (s source) timer(channel ast.Expr) bool {
+	if field, ok := channel.(*ast.SelectorExpr); ok {
+		return field.Sel.Name == "C"
+	}
+	of := called(channel, "After")
+	pkg, ok := of.(*ast.Ident)
+	return ok && pkg.Name == s.imported("time")
+}
+
+// over reports whether a channel tells that a context is.
+func over(channel ast.Expr) bool {
+	of := called(channel, "Done")
+	ctx, ok := of.(*ast.Ident)
+	return ok && ctx.Name == "ctx" || called(of, "Context") != nil
+}
+
+// called is what a method, or a package's function, of that name is called of; nil if
+// x is no such call.
+func called(x ast.Expr, name string) ast.Expr {
+	call, ok := x.(*ast.CallExpr)
+	if !ok {
+		return nil
+	}
+	if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == name {
+		return f.X
+	}
+	return nil
 }
 
 // checkClock: the clock is a value that is handed in, so that a test can have its
@@ -207,7 +284,7 @@ func TestTheCodeKeepsTheRules(t *testing.T) {
 		}
 		return findings
 	}
-	assert.Empty(t, each(checkSleeps), "tests that sleep")
+	assert.Empty(t, except(t, each(checkSleeps), waits), "tests that sleep")
 	assert.Empty(t, except(t, each(checkClock), clocks), "clocks that nobody can set")
 	assert.Empty(t, each(checkInit), "init functions")
 	assert.Empty(t, each(checkInterfaces), "large interfaces")
@@ -226,6 +303,11 @@ func TestCodeThatBreaksARuleIsFound(t *testing.T) {
 		"a test that sleeps, time by another name": {checkSleeps, "a/a_test.go", `package a; import x "time"; func f() { go x.Sleep(1) }`, 1},
 		"a test that sleeps in a bubble":           {checkSleeps, "a/a_test.go", `package a; import ("time"; "testing/synctest"); func f() { time.Sleep(1); synctest.Wait() }`, 0},
 		"code that sleeps":                         {checkSleeps, "a/a.go", `package a; import "time"; func f() { time.Sleep(1) }`, 0},
+		"a test that waits":                        {checkSleeps, "a/a_test.go", `package a; import "time"; func f() { <-time.After(1); t := time.NewTimer(1); <-t.C }`, 2},
+		"a test that waits or is over": {checkSleeps, "a/a_test.go",
+			`package a; import "time"; func f(t testing.T) { select { case <-time.After(1): case <-t.Context().Done(): } }`, 1},
+		"a test that waits for something": {checkSleeps, "a/a_test.go",
+			`package a; import "time"; func f(c chan int) { select { case n := <-c: use(n); case <-time.After(1): }; <-c; <-f() }`, 0},
 
 		"code that reads the clock":        {checkClock, "a/a.go", `package a; import "time"; var t = time.Now().UTC()`, 1},
 		"code that reads the clock unsaid": {checkClock, "a/a.go", `package a; import "time"; func f(t time.Time) { _ = time.Since(t); _ = time.Until(t) }`, 2},

@@ -48,7 +48,7 @@ func (d *database) due(companies []push.Company, now time.Time, period time.Dura
 				continue
 			}
 			born := cmp.Or(o.RequestedOn, o.firstSeenAt)
-			seen := latest(o.known.LookedAt, o.gotAt, c.reached(o.RequestedOn, time.Time{}))
+			seen := latest(o.known.LookedAt, o.gotAt)
 			if !disputed && seen.After(now.Add(-min(time.Hour, max(period, now.Sub(born)/10)))) {
 				continue
 			}
@@ -68,7 +68,7 @@ func (d *database) due(companies []push.Company, now time.Time, period time.Dura
 // what was requested then.
 func (c *company) reached(requested, before time.Time) (at time.Time) {
 	for _, l := range c.looks {
-		if (before.IsZero() || l.lookedAt.Before(before)) && (l.reachedAt.IsZero() || !requested.IsZero() && l.reachedAt.Before(requested)) {
+		if l.lookedAt.Before(before) && (l.reachedAt.IsZero() || !requested.IsZero() && l.reachedAt.Before(requested)) {
 			at = latest(at, l.lookedAt)
 		}
 	}
@@ -175,7 +175,10 @@ func (d *database) keep(c *company, r push.Record, row push.Row, recorded *push.
 		}
 		recorded.First++
 	case push.Changed:
-		seenBefore = latest(was.LookedAt, o.gotAt, c.reached(o.RequestedOn, undoubted(r, *was)))
+		seenBefore = latest(was.LookedAt, o.gotAt)
+		if was.Status.Terminal() {
+			seenBefore = latest(seenBefore, c.reached(o.RequestedOn, undoubted(r, *was)))
+		}
 		o.lastChangedAt = r.Page.FinishedAt
 		recorded.Changed++
 	}

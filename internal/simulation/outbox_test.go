@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +79,8 @@ func (d *database) requeue(o owned, lost []event.Lost, within time.Duration) (n 
 			if gone {
 				d.ids++
 				r.id = d.ids
+				r.Header = maps.Clone(r.Header)
+				r.Header[event.HeaderReplayed] = "1"
 				d.outbox = append(d.outbox, r)
 				delete(d.places, version{id{l.CompanyID, l.Key}, r.Version})
 				n++
