@@ -59,7 +59,7 @@ func TestAnEmbeddedStoreThatIsDeletedComesBackByItself(t *testing.T) {
 			dir, daemon := w.embeddedIn(t, environ...)
 			w.changes(t, 60)
 			lost := w.loss(t)
-			require.NoError(t, os.RemoveAll(filepath.Join(dir, "nats", "jetstream")))
+			require.NoError(t, lose(filepath.Join(dir, "nats", "jetstream")))
 			w.damaged(t)
 			w.whole(t, lost, environ, "--data-dir", dir)
 			w.finish(t, daemon.Process)
@@ -97,6 +97,15 @@ func TestABrokerThatLosesItsStoreIsHealed(t *testing.T) {
 			require.NoError(t, cmd.Wait())
 		})
 	}
+}
+
+// lose deletes a directory in which a server is at work, and may make files meanwhile.
+func lose(dir string) error {
+	gone := dir + ".gone"
+	if err := os.Rename(dir, gone); err != nil {
+		return err
+	}
+	return os.RemoveAll(gone)
 }
 
 // changes waits until that many changes are published.

@@ -82,7 +82,7 @@ func TestAnEmbeddedServerThatDiesOrHangsIsToldAndStartedAgain(t *testing.T) {
 	}{
 		{"PostgreSQL is killed", "database", func() error { return syscall.Kill(postmaster(), syscall.SIGKILL) }},
 		{"PostgreSQL hangs", "database", func() error { return syscall.Kill(postmaster(), syscall.SIGSTOP) }},
-		{"the store of NATS is gone", "stream", func() error { return os.RemoveAll(filepath.Join(dir, "nats")) }},
+		{"the store of NATS is gone", "stream", func() error { return lose(filepath.Join(dir, "nats")) }},
 	} {
 		require.Eventually(t, func() bool { return w.readyz(t).Ready }, time.Minute, 50*time.Millisecond, "before "+c.name)
 		began := time.Now()

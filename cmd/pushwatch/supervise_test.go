@@ -108,7 +108,7 @@ func TestAWedgedNATSServerIsStartedAgainOnItsPort(t *testing.T) {
 	_, err = js.CreateStream(t.Context(), stream)
 	require.NoError(t, err)
 	// The whole store goes, token and all: every write into it fails until a restart.
-	require.NoError(t, os.RemoveAll(filepath.Join(s.dir.Path, "nats")))
+	require.NoError(t, lose(filepath.Join(s.dir.Path, "nats")))
 	s.guard(slog.New(slog.DiscardHandler))
 	s.watch.begin()
 	require.Eventually(t, func() bool {
