@@ -171,8 +171,8 @@ func (r rules) settle(now time.Time, q *push.Quota, ask push.Ask, a push.Answer,
 		hold(q, until, push.KindThrottled)
 	case kind != "" && ask.Purpose == push.ForUser:
 	case kind != "" && now.Before(q.BlockedUntil) && !refusesKey(q.BlockedBy):
-		// Was under way when the pause began, and does not end it: the first request
-		// after it tells whether the key is refused still.
+		// Was under way when the pause began, and does not end it: what is asked after it
+		// tells whether the key is refused still, as it told the first time.
 	case kind != "":
 		q.BlockedUntil, q.BlockedBy = now.Add(probePeriod), kind
 	case a.Status != 0 && a.Status < 500 && refusesKey(q.BlockedBy):

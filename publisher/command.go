@@ -46,7 +46,7 @@ func roomCommand(is jetstream.StreamConfig, description string) string {
 	edit := "make room with: nats stream edit " + is.Name + " "
 	switch {
 	case strings.Contains(description, "too many requests"):
-		return "the server has more to do than it can, and is asked again"
+		return "that is no matter of room: the server has more to do than it can"
 	case strings.Contains(description, "maximum bytes"):
 		return edit + fmt.Sprintf("--max-bytes=%d", 2*is.MaxBytes)
 	case strings.Contains(description, "maximum messages per subject"):

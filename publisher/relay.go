@@ -32,7 +32,7 @@ type Outbox interface {
 	Sent(ctx context.Context, sent []event.Sent) (int, error)
 	// Requeue makes the events of the operations that are above what is left of
 	// them, and were published within the age, pending again with the same ids and
-	// bytes, because the stream has lost them. It returns how many; those whose bytes
+	// bodies, marked by [event.HeaderReplayed], because the stream has lost them. It returns how many; those whose bytes
 	// are not kept any more stay as they are. Those whose lease was lost do, too, and
 	// make it an error beside what it returns, so that nobody takes them for the former.
 	//

@@ -194,7 +194,7 @@ func (r *Replay) round(ctx context.Context, open *[]attempt, again bool, result 
 			trouble = answer.err
 			*open = append(*open, absent[i])
 		case full:
-			err = fmt.Errorf("stream %s is full (%w); %s", r.is.Name, answer.err, roomCommand(r.is, answer.err.Error()))
+			err = fmt.Errorf("stream %s takes nothing: %w; %s", r.is.Name, answer.err, roomCommand(r.is, answer.err.Error()))
 		default:
 			err = fmt.Errorf("publish event %s to stream %s: %w", absent[i].pending.ID, r.is.Name, answer.err)
 		}

@@ -7,20 +7,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const daysAhead = 3
 
-// ErrLocked says that another session holds a lock for longer than what is left
-// undone may wait, which may be done at any time.
-var ErrLocked = errors.New("another session holds the table, such as a dump")
-
 // RollSent makes the day partitions of sent events that are needed soon, and those of
 // events that were published without one, and drops those that lie wholly before
 // horizon, unless fewer than 10,000 newer events would be left. It may run at any time
-// and in several processes. What [ErrLocked] leaves undone harms nothing until it is
-// run again.
+// and in several processes. What an error leaves undone, such as behind a dump that
+// holds the table, harms nothing until it is run again.
 func (s *Store) RollSent(ctx context.Context, horizon time.Duration) error {
 	today := s.Now().Truncate(24 * time.Hour)
 	var errs []error
@@ -43,18 +38,9 @@ func (s *Store) addSentDay(ctx context.Context, day time.Time) error {
 	}
 	_, err = s.pool.Exec(ctx, `select pushwatch.add_sent_day($1::date)`, day.Format(time.DateOnly))
 	if err != nil {
-		return fmt.Errorf("add partition %s: %w", name, locked(err))
+		return fmt.Errorf("add partition %s: %w", name, err)
 	}
 	return nil
-}
-
-// locked returns err, or ErrLocked in its place.
-func locked(err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == lockNotAvailable {
-		return ErrLocked
-	}
-	return err
 }
 
 func (s *Store) dropSentDays(ctx context.Context, before time.Time) error {
@@ -88,5 +74,5 @@ func (s *Store) dropSentDay(ctx context.Context, day time.Time) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	_, err := s.pool.Exec(ctx, `select pushwatch.drop_sent_day($1::date)`, day.Format(time.DateOnly))
-	return locked(err)
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
 	"github.com/pushwatch/pushwatch/event"
@@ -240,13 +241,54 @@ func TestADayOfSentEventsWaitsForNobodyLong(t *testing.T) {
 	defer func() { require.NoError(t, dump.Close(t.Context())) }()
 	_, err = dump.Exec(t.Context(), `begin; lock table pushwatch.sent in access share mode`)
 	require.NoError(t, err)
-	require.ErrorIs(t, r.RollSent(t.Context(), time.Hour), store.ErrLocked)
+	require.ErrorContains(t, r.RollSent(t.Context(), time.Hour), "lock timeout")
 	assert.Equal(t, int64(1), query[int64](r, partitions), "the default")
 
 	_, err = dump.Exec(t.Context(), `commit`)
 	require.NoError(t, err)
 	require.NoError(t, r.RollSent(t.Context(), time.Hour))
 	assert.Equal(t, int64(4), query[int64](r, partitions))
+}
+
+// A statement that began before a partition was made would go past it.
+func TestWhatIsPublishedWhileItsDayIsMadeGoesThere(t *testing.T) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	o := r.Outbox(r.leases)
+	p := pending(r, o)[0]
+	other, err := pgx.Connect(t.Context(), r.url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close(t.Context())) }()
+	_, err = other.Exec(t.Context(), `begin; select pushwatch.add_sent_day((pg_catalog.now() at time zone 'UTC')::date)`)
+	require.NoError(t, err)
+
+	var sending errgroup.Group
+	sending.Go(func() error {
+		_, err := o.Sent(t.Context(), []event.Sent{{Pending: &p, Epoch: epoch, Sequence: 7}})
+		return err
+	})
+	require.Eventually(t, func() bool {
+		return query[int64](r, `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`) == 1
+	}, 20*time.Second, time.Millisecond)
+	_, err = other.Exec(t.Context(), `commit`)
+	require.NoError(t, err)
+	require.NoError(t, sending.Wait())
+	assert.Empty(t, pending(r, o))
+	assert.Zero(t, query[int64](r, `select count(*) from pushwatch.sent_default`))
+	storetest.CheckInvariants(t, r.url)
+}
+
+func TestADayWithMoreThanASecondMayMoveStaysInTheDefault(t *testing.T) {
+	r := newRig(t, store.Config{})
+	require.NoError(t, r.exec(`
+insert into pushwatch.sent (published_at, stream_id, stream_sequence, company_id, push_operation_key, version, bucket, event_id,
+    subject, filter, header, payload, created_at)
+select now(), 1, n, 'c', 'k', n, 0, 'e', 's', 'f', '{}', '', now() from generate_series(1, 20001) n`))
+	require.NoError(t, r.RollSent(t.Context(), time.Hour))
+	assert.Equal(t, int64(20_001), query[int64](r, `select count(*) from pushwatch.sent_default`))
+	const partitions = `select count(*) from pg_inherits where inhparent = 'pushwatch.sent'::regclass`
+	assert.Equal(t, int64(3), query[int64](r, partitions), "the default, tomorrow and the day after")
 }
 
 // A process that slept for days publishes before it makes the day.

@@ -60,12 +60,12 @@ func (o *Outbox) kept(ctx context.Context, q string, within time.Duration, max i
 	return all, nil
 }
 
-// Requeue makes published events pending again, with the same id and bytes and marked
-// by [event.HeaderReplayed], because the stream has lost them: of each operation those above what is left of it, and published
-// within the age, 0 for any. Only those inside the audit horizon can come back; it
-// returns how many did. Those of a bucket whose lease is not ours any more are left to
-// its new holder, and make it [ErrFenced]: that nothing of an operation came back must
-// not mean two things.
+// Requeue makes published events pending again, with the same ids and bodies and marked
+// by [event.HeaderReplayed], because the stream has lost them: of each operation those
+// above what is left of it, and published within the age, 0 for any. Only those inside
+// the audit horizon can come back; it returns how many did. Those of a bucket whose
+// lease is not ours any more are left to its new holder, and make it [ErrFenced]: that
+// nothing of an operation came back must not mean two things.
 //
 // If we crash before the commit, the next audit finds them lost again.
 func (o *Outbox) Requeue(ctx context.Context, lost []event.Lost, within time.Duration) (int, error) {

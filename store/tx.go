@@ -80,10 +80,7 @@ func (s *Store) attempt(ctx context.Context, begin string, fn func(context.Conte
 	return tx.Commit(ctx)
 }
 
-const (
-	uniqueViolation  = "23505"
-	lockNotAvailable = "55P03"
-)
+const uniqueViolation = "23505"
 
 // transient reports a failure that the same transaction may survive when tried
 // again: serialization_failure, deadlock_detected, lock_not_available, and
@@ -91,5 +88,5 @@ const (
 // later one finds its row then.
 func transient(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && slices.Contains([]string{"40001", "40P01", lockNotAvailable, uniqueViolation}, pg.Code)
+	return errors.As(err, &pg) && slices.Contains([]string{"40001", "40P01", "55P03", uniqueViolation}, pg.Code)
 }

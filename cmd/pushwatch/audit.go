@@ -49,7 +49,7 @@ func (d *daemon) auditAgainst(ctx context.Context, truth map[audit.Operation]str
 func readStream(ctx context.Context, nc *nats.Conn, stream string, a *audit.Audit) error {
 	return publisher.ReadAll(ctx, nc, stream, func(m publisher.StoredMessage) error {
 		var e event.Event
-		if json.Unmarshal(m.Data, &e) != nil {
+		if _, ok := event.ParseID(m.ID); !ok || json.Unmarshal(m.Data, &e) != nil {
 			a.Foreign(fmt.Sprintf("message %d of the stream", m.Sequence))
 			return nil
 		}

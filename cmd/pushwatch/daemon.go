@@ -175,12 +175,7 @@ func (d *daemon) newPoller(now func() time.Time, metrics *poller.Metrics) (*poll
 // start takes the leases and begins to work. When it fails it gives back what it may
 // have taken: a signal can come between their commit and its answer.
 func (d *daemon) start(ctx context.Context) error {
-	switch err := d.store.RollSent(ctx, d.settings.horizon); {
-	case errors.Is(err, store.ErrLocked):
-		d.settings.log.Warn("partitions of sent events", "error", err)
-	case err != nil:
-		return err
-	}
+	d.rollSent(ctx)
 	if err := d.configure(ctx, d.settings.companies, d.settings.reserve); err != nil {
 		return errors.Join(err, d.leases.Release(ctx))
 	}
@@ -202,9 +197,15 @@ func (d *daemon) keep(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if err := d.store.RollSent(ctx, d.settings.horizon); err != nil && ctx.Err() == nil {
-			d.settings.log.Warn("partitions of sent events", "error", err)
-		}
+		d.rollSent(ctx)
+	}
+}
+
+// rollSent is no reason to end or not to begin: what is published finds its place
+// without its day's partition too.
+func (d *daemon) rollSent(ctx context.Context) {
+	if err := d.store.RollSent(ctx, d.settings.horizon); err != nil && ctx.Err() == nil {
+		d.settings.log.Warn("partitions of sent events", "error", err)
 	}
 }
 

@@ -28,7 +28,8 @@ type Report struct {
 	Examples Examples
 }
 
-// Examples are the first few event ids of each kind of damage.
+// Examples are the first few event ids of each kind of damage; of a message that is no
+// event, its name.
 type Examples struct {
 	Lost, Duplicated, OutOfOrder, Unknown []string
 }

@@ -25,7 +25,8 @@ var waits = []exception{
 }
 
 // checkSleeps: a test waits for a signal, or sleeps in virtual time. A timer beside a
-// signal says how long that is waited for; alone it is a sleep.
+// signal says how long that is waited for; alone it is a sleep. It sees what is
+// received from, not what a name stands for.
 func checkSleeps(s source) (findings []string) {
 	if !s.test() || s.imported("testing/synctest") != "" {
 		return nil
@@ -70,14 +71,17 @@ func received(s ast.Stmt) *ast.UnaryExpr {
 	return r
 }
 
-// timer reports whether a channel is C of a timer, or time.After's.
+// timer reports whether a channel is C of a timer, time.After's or time.Tick's.
 func (s source) timer(channel ast.Expr) bool {
 	if field, ok := channel.(*ast.SelectorExpr); ok {
 		return field.Sel.Name == "C"
 	}
-	of := called(channel, "After")
-	pkg, ok := of.(*ast.Ident)
-	return ok && pkg.Name == s.imported("time")
+	for _, name := range []string{"After", "Tick"} {
+		if pkg, ok := called(channel, name).(*ast.Ident); ok && pkg.Name == s.imported("time") {
+			return true
+		}
+	}
+	return false
 }
 
 // over reports whether a channel tells that a context is.
@@ -303,7 +307,7 @@ func TestCodeThatBreaksARuleIsFound(t *testing.T) {
 		"a test that sleeps, time by another name": {checkSleeps, "a/a_test.go", `package a; import x "time"; func f() { go x.Sleep(1) }`, 1},
 		"a test that sleeps in a bubble":           {checkSleeps, "a/a_test.go", `package a; import ("time"; "testing/synctest"); func f() { time.Sleep(1); synctest.Wait() }`, 0},
 		"code that sleeps":                         {checkSleeps, "a/a.go", `package a; import "time"; func f() { time.Sleep(1) }`, 0},
-		"a test that waits":                        {checkSleeps, "a/a_test.go", `package a; import "time"; func f() { <-time.After(1); t := time.NewTimer(1); <-t.C }`, 2},
+		"a test that waits":                        {checkSleeps, "a/a_test.go", `package a; import "time"; func f() { <-time.After(1); <-time.Tick(1); t := time.NewTimer(1); <-t.C }`, 3},
 		"a test that waits or is over": {checkSleeps, "a/a_test.go",
 			`package a; import "time"; func f(t testing.T) { select { case <-time.After(1): case <-t.Context().Done(): } }`, 1},
 		"a test that waits for something": {checkSleeps, "a/a_test.go",
