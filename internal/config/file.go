@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -167,7 +168,7 @@ func (f *file) takeSection(path string, node ast.Node) error {
 			return failf(f.at(at), "unknown key %q; the data directory is set by --data-dir or PUSHWATCH_DATA_DIR", key)
 		}
 		if !f.isKey(key) && !f.isSection(key) {
-			return failf(f.at(at), "unknown key %q; the nearest is %q", key, nearestKey(key, f.known))
+			return f.unknown(path, name, at, nearestKey(key, f.known))
 		}
 		if before := first[name]; before != nil {
 			return failf(f.at(at), "key %q is set again; first in line %d", key, before.Position.Line)
@@ -178,6 +179,18 @@ func (f *file) takeSection(path string, node ast.Node) error {
 		}
 	}
 	return nil
+}
+
+// keyLike are names that somebody may have meant for a key.
+var keyLike = regexp.MustCompile(`^[A-Za-z_.-]{1,40}$`)
+
+// unknown is the error about a key that is none. What is like no key is not shown: in
+// {secret} the secret is a key to YAML.
+func (f *file) unknown(path, name string, at *token.Token, near string) error {
+	if !keyLike.MatchString(name) {
+		return failf(f.at(at), "unknown key, not shown because it may be a secret; a key is made of letters and _ and followed by ': '")
+	}
+	return failf(f.at(at), "unknown key %q; the nearest is %q", path+name, near)
 }
 
 func (f *file) take(key string, node ast.Node) error {
@@ -209,15 +222,15 @@ func (f *file) takeCompanies(node ast.Node) error {
 		first := map[string]*token.Token{}
 		for _, entry := range entries {
 			name, at := scalarText(entry.Key), entry.Key.GetToken()
+			to := map[string]*string{"id": &c.ID, "name": &c.Name}[name]
+			if to == nil {
+				return f.unknown(companiesKey+".", name, at, companiesKey+"."+nearest(name, []string{"id", "name"}))
+			}
 			if before := first[name]; before != nil {
 				return failf(f.at(at), "key %q is set again; first in line %d", companiesKey+"."+name, before.Position.Line)
 			}
 			first[name] = at
-			to := map[string]*string{"id": &c.ID, "name": &c.Name}[name]
 			switch {
-			case to == nil:
-				return failf(f.at(at), "unknown key %q; the nearest is %q", companiesKey+"."+name,
-					companiesKey+"."+nearest(name, []string{"id", "name"}))
 			case entry.Value.Type() == ast.NullType:
 				continue
 			case !isScalar(entry.Value):

@@ -27,6 +27,8 @@ func TestRefusedFiles(t *testing.T) {
 		{"an unknown key names the nearest", "poll:\n  discovery: x\n", `:2:3: unknown key "poll.discovery"; the nearest is "poll.discover"`},
 		{"an unknown section too", "pol:\n  track: x\n", `:1:1: unknown key "pol"; the nearest is "poll"`},
 		{"a key of another section is named there", "page_size: 5\n", `:1:1: unknown key "page_size"; the nearest is "poll.page_size"`},
+		{"what is like no key is not shown", "codat: {q7f3c0ffee}\n", `:1:9: unknown key, not shown because it may be a secret; a key is made of letters and _ and followed by ': '`},
+		{"nor in a company", "companies:\n- {q7f3c0ffee, q7f3c0ffee}\n", `:2:4: unknown key, not shown because it may be a secret; a key is made of letters and _ and followed by ': '`},
 		{"an unknown key of a company", "companies:\n- id: a\n  label: b\n", `:3:3: unknown key "companies.label"; the nearest is "companies.name"`},
 		{"the data directory is no key of the file", "data_dir: /x\n", `:1:1: unknown key "data_dir"; the data directory is set by --data-dir or PUSHWATCH_DATA_DIR`},
 		{"a key twice", "log:\n  level: info\n  format: text\n  level: warn\n", `:4:3: key "log.level" is set again; first in line 2`},
