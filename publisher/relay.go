@@ -32,9 +32,10 @@ type Outbox interface {
 	Sent(ctx context.Context, sent []event.Sent) (int, error)
 	// Requeue makes the events of the operations that are above what is left of
 	// them, and were published within the age, pending again with the same ids and
-	// bodies, marked by [event.HeaderReplayed], because the stream has lost them. It returns how many; those whose bytes
-	// are not kept any more stay as they are. Those whose lease was lost do, too, and
-	// make it an error beside what it returns, so that nobody takes them for the former.
+	// bodies, marked by [event.HeaderReplayed], because the stream has lost them. It
+	// returns how many; those whose bytes are not kept any more stay as they are. Those
+	// whose lease was lost do, too, and make it an error beside what it returns, so that
+	// nobody takes them for the former.
 	//
 	// Ages are by the outbox's own clock, here and in Archive, and 0 is any: the
 	// clock of a machine that sleeps stands still, and would make young again what
