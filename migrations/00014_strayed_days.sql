@@ -49,26 +49,11 @@ end
 $$;
 -- +goose StatementEnd
 
--- Whoever counts holds the parent already, and two that then want to drop would wait
--- for each other: one after another.
--- +goose StatementBegin
-create or replace function pushwatch.drop_sent_day(day date) returns void
-    language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
-as $$
-declare
-    newer bigint;
-begin
-    lock table only pushwatch.sent in share update exclusive mode;
-    select count(*) into newer
-    from (select from pushwatch.sent where published_at >= (day + 1)::timestamp at time zone 'UTC' limit 10000) as kept;
-    if newer >= 10000 then
-        execute format('drop table if exists pushwatch.%I', 'sent_' || to_char(day, 'YYYYMMDD'));
-    end if;
-end
-$$;
--- +goose StatementEnd
+-- Two that drop days may wait for each other: one ends, and goes on in the next hour.
+alter function pushwatch.drop_sent_day(date) set lock_timeout = '1s';
 
 -- +goose Down
+alter function pushwatch.drop_sent_day(date) reset lock_timeout;
 -- +goose StatementBegin
 create or replace function pushwatch.add_sent_day(day date) returns void
     language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -76,21 +61,6 @@ as $$
 begin
     execute format('create table if not exists pushwatch.%I partition of pushwatch.sent for values from (%L) to (%L)',
         'sent_' || to_char(day, 'YYYYMMDD'), day || ' 00:00:00+00', day + 1 || ' 00:00:00+00');
-end
-$$;
--- +goose StatementEnd
--- +goose StatementBegin
-create or replace function pushwatch.drop_sent_day(day date) returns void
-    language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-    newer bigint;
-begin
-    select count(*) into newer
-    from (select from pushwatch.sent where published_at >= (day + 1)::timestamp at time zone 'UTC' limit 10000) as kept;
-    if newer >= 10000 then
-        execute format('drop table if exists pushwatch.%I', 'sent_' || to_char(day, 'YYYYMMDD'));
-    end if;
 end
 $$;
 -- +goose StatementEnd

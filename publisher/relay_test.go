@@ -259,6 +259,12 @@ func TestAnEventWhosePredecessorLeftByItsAgeIsPublishedBehindWhatIsThere(t *test
 	assert.InDelta(t, 1, resolved(r, byExpired), 0)
 }
 
+func TestAnOverloadedServerIsNoMatterOfRoom(t *testing.T) {
+	said := roomCommand(jetstream.StreamConfig{Name: "CODAT_PUSH"}, "the stream answered 10167: too many requests")
+	assert.Contains(t, said, "more to do than it can")
+	assert.NotContains(t, said, "disk")
+}
+
 func TestAFullStreamIsBackPressureAndGoesOnWhenThereIsRoom(t *testing.T) {
 	nc := dial(t, startBroker(t).url())
 	js := api(t, nc)

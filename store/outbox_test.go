@@ -45,6 +45,15 @@ func send(r *rig, o *store.Outbox, sequence uint64, p event.Pending) int {
 	return n
 }
 
+// onePending is a database in which one event waits, of operation k.
+func onePending(t *testing.T) (*rig, *store.Outbox, event.Pending) {
+	r := newRig(t, store.Config{})
+	r.firstLook()
+	r.look(push.FromList, r.op("k", push.Pending))
+	o := r.Outbox(r.leases)
+	return r, o, pending(r, o)[0]
+}
+
 func TestOneEventOfAnOperationIsPendingAtATimeAndKnowsItsPredecessor(t *testing.T) {
 	r := newRig(t, store.Config{})
 	r.firstLook()
@@ -76,11 +85,7 @@ func TestOneEventOfAnOperationIsPendingAtATimeAndKnowsItsPredecessor(t *testing.
 }
 
 func TestASentEventRecordedTwiceIsRecordedOnce(t *testing.T) {
-	r := newRig(t, store.Config{})
-	r.firstLook()
-	r.look(push.FromList, r.op("k", push.Pending))
-	o := r.Outbox(r.leases)
-	p := pending(r, o)[0]
+	r, o, p := onePending(t)
 	assert.Equal(t, 1, send(r, o, 1, p))
 	assert.Zero(t, send(r, o, 1, p))
 	assert.Empty(t, pending(r, o))
@@ -88,11 +93,7 @@ func TestASentEventRecordedTwiceIsRecordedOnce(t *testing.T) {
 
 // A call that took effect late may have taken the event away.
 func TestAnEventThatDoesNotWaitAnyMoreIsNotSetAside(t *testing.T) {
-	r := newRig(t, store.Config{})
-	r.firstLook()
-	r.look(push.FromList, r.op("k", push.Pending))
-	o := r.Outbox(r.leases)
-	p := pending(r, o)[0]
+	r, o, p := onePending(t)
 	require.Equal(t, 1, send(r, o, 7, p))
 	waited, err := o.Reject(t.Context(), p, "foreign_instance", "")
 	require.NoError(t, err)
@@ -100,11 +101,7 @@ func TestAnEventThatDoesNotWaitAnyMoreIsNotSetAside(t *testing.T) {
 }
 
 func TestARelayThatLostItsLeaseMarksNothing(t *testing.T) {
-	r := newRig(t, store.Config{})
-	r.firstLook()
-	r.look(push.FromList, r.op("k", push.Pending))
-	o := r.Outbox(r.leases)
-	p := pending(r, o)[0]
+	r, o, p := onePending(t)
 
 	require.NoError(t, r.exec(`update pushwatch.lease set expires_at = now() - interval '1 s'`))
 	other := r.Leases(holder("b"), nil)
@@ -160,11 +157,7 @@ func marked(m event.Message) event.Message {
 
 // The database is an older copy since the event was read, and another one has its version.
 func TestAnEventOfALostCommitIsNotTakenForTheOneInItsPlace(t *testing.T) {
-	r := newRig(t, store.Config{})
-	r.firstLook()
-	r.look(push.FromList, r.op("k", push.Pending))
-	o := r.Outbox(r.leases)
-	read := pending(r, o)[0]
+	r, o, read := onePending(t)
 	require.NoError(t, r.exec(`update pushwatch.outbox set created_at = created_at + interval '1 microsecond'`))
 	assert.Zero(t, send(r, o, 1, read))
 	assert.Len(t, pending(r, o), 1)
@@ -252,11 +245,7 @@ func TestADayOfSentEventsWaitsForNobodyLong(t *testing.T) {
 
 // A statement that began before a partition was made would go past it.
 func TestWhatIsPublishedWhileItsDayIsMadeGoesThere(t *testing.T) {
-	r := newRig(t, store.Config{})
-	r.firstLook()
-	r.look(push.FromList, r.op("k", push.Pending))
-	o := r.Outbox(r.leases)
-	p := pending(r, o)[0]
+	r, o, p := onePending(t)
 	other, err := pgx.Connect(t.Context(), r.url)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, other.Close(t.Context())) }()

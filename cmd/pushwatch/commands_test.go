@@ -111,10 +111,23 @@ func TestTheShellIsOfferedWhatMayStandThere(t *testing.T) {
 		"check --output ":             "text json :4",
 		"options c ":                  ":4",
 		"demo --seed ":                ":4",
+		"tail --status ":              "pending success failed timedout stalled gone :4",
+		"replay --status ":            "pending success failed timedout :4",
 	} {
 		got := run(t, nil, append([]string{"__complete"}, strings.Split(args, " ")...)...)
 		assert.Equal(t, want, strings.Join(strings.Fields(got.stdout), " "), args)
 	}
+}
+
+// A demo whose servers do not start fails as run does. The programs are found, and are none.
+func TestADemoWithoutAServerEndsAsRunDoes(t *testing.T) {
+	bin := enterable(t)
+	for name, text := range map[string]string{"postgres": "echo 'postgres (PostgreSQL) 99.9'", "initdb": "exit 1", "pg_ctl": "exit 1"} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755))
+	}
+	got := run(t, []string{"PATH=" + bin + ":" + os.Getenv("PATH")}, "demo", "--for", "1s")
+	assert.Equal(t, exitService, got.code, got.stderr)
+	assert.Contains(t, got.stderr, "embedded PostgreSQL: ")
 }
 
 // TestTheFleetIsListedAsCSV: one company a row, with exact cells.
